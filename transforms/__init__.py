@@ -1,0 +1,1 @@
+"""What happens to an event: pure logic, and the thin Beam transforms around it."""

@@ -1,0 +1,122 @@
+"""The event model: what a valid event is, once decoded. `transforms.parsing` makes these from bytes."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+
+class Login(msgspec.Struct, frozen=True, tag="login", tag_field="event_type", kw_only=True, gc=False):
+    """A login attempt of a user, successful or not."""
+
+    event_id: str
+    user_id: str
+    event_time_ms: int
+    outcome: Literal["success", "failure"]
+    ip: str | None = None
+    device_id: str | None = None
+    user_agent: str | None = None
+    country: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+class Payment(msgspec.Struct, frozen=True, tag="payment", tag_field="event_type", kw_only=True, gc=False):
+    """A payment by a user. Amounts are integers in the currency's minor unit; `card_id` is a token."""
+
+    event_id: str
+    user_id: str
+    event_time_ms: int
+    amount_minor: int
+    currency: str
+    ip: str | None = None
+    device_id: str | None = None
+    user_agent: str | None = None
+    country: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    merchant_id: str | None = None
+    payee_id: str | None = None
+    card_id: str | None = None
+    expected_amount_minor: int | None = None
+
+
+class Label(msgspec.Struct, frozen=True, tag="label", tag_field="event_type", kw_only=True, gc=False):
+    """What later turned out about an earlier event: a chargeback, an analyst's or a customer's verdict."""
+
+    event_id: str
+    user_id: str
+    event_time_ms: int
+    target_event_id: str
+    target_event_time_ms: int
+    is_fraud: bool
+    source: Literal["chargeback", "analyst", "customer"]
+    merchant_id: str | None = None
+
+
+Activity: TypeAlias = Login | Payment
+"""Events that make up sessions and are scored."""
+
+Event: TypeAlias = Login | Payment | Label
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """A valid event together with the message that brought it, so that it can still become a dead letter.
+
+    Attributes:
+      event: the decoded event.
+      payload: the message's bytes, exactly as received.
+      received_ms: when the message was received (Pub/Sub publish time; arrival time in a file), epoch ms.
+      source: where it came from, for people: a subscription, or `file.jsonl:17`.
+      digest: 64-bit hash of the event's content (all known fields but none of the message), which tells a
+        redelivery from a conflict.
+    """
+
+    event: Event
+    payload: bytes
+    received_ms: int
+    source: str
+    digest: int
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """A message that was not scored, with the reason, whole enough to be replayed after a fix.
+
+    Attributes:
+      reason: one of `Reason`'s values.
+      field: the field at fault, or None when the whole message is.
+      message: what is wrong, the value shown (shortened), and the fix, for a tired person.
+      payload: the message's bytes, exactly as received.
+      received_ms, source: as in `Envelope`.
+      event_id, user_id, event_time_ms: as far as they are known.
+    """
+
+    reason: str
+    field: str | None
+    message: str
+    payload: bytes
+    received_ms: int
+    source: str
+    event_id: str | None = None
+    user_id: str | None = None
+    event_time_ms: int | None = None
+
+
+class Reason:
+    """Reason codes of dead letters: public API, as analysts filter by them."""
+
+    EMPTY = "EMPTY"
+    TOO_LARGE = "TOO_LARGE"
+    NOT_UTF8 = "NOT_UTF8"
+    NOT_JSON = "NOT_JSON"
+    TOO_DEEP = "TOO_DEEP"
+    DUPLICATE_KEY = "DUPLICATE_KEY"
+    MISSING_FIELD = "MISSING_FIELD"
+    WRONG_TYPE = "WRONG_TYPE"
+    WRONG_VALUE = "WRONG_VALUE"
+    FROM_THE_FUTURE = "FROM_THE_FUTURE"
+    TOO_LATE = "TOO_LATE"
+    DUPLICATE = "DUPLICATE"
+    CONFLICT = "CONFLICT"
+    SINK_REJECTED = "SINK_REJECTED"
