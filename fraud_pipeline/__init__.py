@@ -1,0 +1,1 @@
+"""The application: command line, configuration, sources, sinks, graph, tables and simulator."""
