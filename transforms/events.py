@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -61,6 +62,20 @@ Activity: TypeAlias = Login | Payment
 Event: TypeAlias = Login | Payment | Label
 
 
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A message as it came in, before anything is known of it: what enters the graph.
+
+    Attributes:
+      payload: the message's bytes, exactly as received.
+      received_ms: when it was received (Pub/Sub publish time; arrival time in a file), epoch ms.
+      source: where it came from, for people: a subscription, or `file.jsonl:17`.
+    """
+
+    payload: bytes
+    received_ms: int
+    source: str
+
+
 class Envelope(msgspec.Struct, frozen=True, gc=False):
     """A valid event together with the message that brought it, so that it can still become a dead letter.
 
@@ -101,6 +116,24 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     event_id: str | None = None
     user_id: str | None = None
     event_time_ms: int | None = None
+
+
+def dead_letter_id(dead_letter: DeadLetter) -> str:
+    """The id of a dead letter: 32 hex digits, the same for the same message and reason everywhere.
+
+    Payload, source, time of receipt and reason make it. So a bundle that is processed twice gives the same id
+    twice, and a message that is replayed and rejected again gives a new one, as it was received anew.
+    """
+    content = hashlib.blake2b(digest_size=16)
+    for part in (
+        dead_letter.payload,
+        dead_letter.source.encode("utf-8", "surrogatepass"),
+        str(dead_letter.received_ms).encode(),
+        dead_letter.reason.encode(),
+    ):
+        content.update(len(part).to_bytes(8, "little"))
+        content.update(part)
+    return content.hexdigest()
 
 
 class Reason:
