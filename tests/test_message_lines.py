@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from transforms.events import Message
-from transforms.message_lines import plain_or_wrapped_line, unwrap_line, wrap_line
+from transforms.message_lines import plain_or_wrapped_line, timed_line, unwrap_line, wrap_line
 
 times = st.integers(0, 253_402_300_799_999)
 
@@ -25,6 +25,7 @@ def test_a_wrapped_message_comes_back_whole(payload: bytes, received_ms: int, so
 @example(b"\n")
 @example(b'{"a": 1}\r')
 @example(b'{"payload_base64": ""}')
+@example(b'{"payload": "x"}')
 @example(wrap_line(Message(b"nested", 1, "s")))
 def test_a_payload_alone_comes_back_whole(payload: bytes) -> None:
     line = plain_or_wrapped_line(payload)
@@ -45,6 +46,11 @@ def test_an_ordinary_event_stays_readable() -> None:
     [
         b'{"payload_base64": "not base64"}',
         b'{"payload_base64": "aGk=", "other": 1}',
+        b'{"payload_base64": "aGk=", "payload": "hi"}',
+        b'{"payload": "hi", "other": 1}',
+        b'{"payload": {"event_id": "e1"}}',
+        b'{"payload": "\\ud800"}',
+        b'{"received_ms": 5, "source": "payload"}',
         b'{"payload_base64": 3}',
         b'{"payload_base64": "aGk=", "received_ms": "soon"}',
         b'{"payload_base64": "aGk=", "received_ms": 253402300800000}',
@@ -61,6 +67,19 @@ def test_a_wrapped_line_may_leave_time_and_source_to_the_reader() -> None:
     line = b'{"payload_base64": "' + b64encode(b"hi") + b'"}'
 
     assert unwrap_line(line, 7, "f:3") == Message(b"hi", 7, "f:3")
+
+
+@given(st.binary(), times)
+@example('{"event_id": "é1"}\n'.encode(), 5)
+def test_a_timed_line_leaves_the_source_to_the_reader(payload: bytes, received_ms: int) -> None:
+    assert unwrap_line(timed_line(payload, received_ms), 5, "f:4") == Message(payload, received_ms, "f:4")
+
+
+def test_text_stays_readable_when_wrapped_and_the_rest_is_base64() -> None:
+    assert (
+        timed_line('{"id": "é"}'.encode(), 7) == '{"received_ms":7,"payload":"{\\"id\\": \\"é\\"}"}'.encode()
+    )
+    assert timed_line(b"\xff", 7) == b'{"received_ms":7,"payload_base64":"/w=="}'
 
 
 def test_without_a_time_a_line_counts_as_received_now() -> None:

@@ -1,7 +1,7 @@
-"""Messages as lines of a JSONL file: plain where a line can hold the payload, else wrapped in base64.
+"""Messages as lines of a JSONL file: plain where a line can hold the payload, else wrapped.
 
-A wrapped line is a JSON object with `payload_base64` and optionally `received_ms` and `source`, and no
-other key.
+A wrapped line is a JSON object with either `payload` (text) or `payload_base64`, and optionally `received_ms` and
+`source`, and no other key.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ _END_OF_9999_MS = 253_402_300_799_999
 
 
 class _Wrapped(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    payload_base64: str
     received_ms: Annotated[int, msgspec.Meta(ge=0, le=_END_OF_9999_MS)] | None = None
     source: str | None = None
+    payload: str | None = None
+    payload_base64: str | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -30,7 +31,12 @@ _decode = msgspec.json.Decoder(_Wrapped).decode
 
 def wrap_line(message: Message) -> bytes:
     """The wrapped line of a message, without a newline: any payload, with its time and source."""
-    return _encode(_Wrapped(b64encode(message.payload).decode(), message.received_ms, message.source))
+    return _wrap(message.payload, message.received_ms, message.source)
+
+
+def timed_line(payload: bytes, received_ms: int) -> bytes:
+    """The wrapped line of any payload with its time (epoch ms); the source is left to the reader."""
+    return _wrap(payload, received_ms, None)
 
 
 def plain_or_wrapped_line(payload: bytes) -> bytes:
@@ -46,7 +52,7 @@ def plain_or_wrapped_line(payload: bytes) -> bytes:
             pass
         else:
             return payload
-    return _encode(_Wrapped(b64encode(payload).decode()))
+    return _wrap(payload, None, None)
 
 
 def unwrap_line(line: bytes, received_ms: int | None, source: str) -> Message:
@@ -70,11 +76,22 @@ def unwrap_line(line: bytes, received_ms: int | None, source: str) -> Message:
     )
 
 
+def _wrap(payload: bytes, received_ms: int | None, source: str | None) -> bytes:
+    try:
+        return _encode(_Wrapped(received_ms, source, payload=payload.decode()))
+    except UnicodeDecodeError:
+        return _encode(_Wrapped(received_ms, source, payload_base64=b64encode(payload).decode()))
+
+
 def _unwrap(line: bytes) -> tuple[bytes, _Wrapped] | None:
-    if b'"payload_base64"' not in line:
+    if b'"payload' not in line:
         return None
     try:
         wrapped = _decode(line)
+        if wrapped.payload_base64 is None:
+            return None if wrapped.payload is None else (wrapped.payload.encode(), wrapped)
+        if wrapped.payload is not None:
+            return None
         return b64decode(wrapped.payload_base64, validate=True), wrapped
     except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError):
         return None
