@@ -1,7 +1,7 @@
 """Messages as lines of a JSONL file: plain where a line can hold the payload, else wrapped.
 
-A wrapped line is a JSON object with either `payload` (text) or `payload_base64`, and optionally `received_ms` and
-`source`, and no other key.
+A wrapped line is a JSON object with either `payload` (text) or `payload_base64`, and optionally
+`received_ms` and `source`, and no other key.
 """
 
 from __future__ import annotations
