@@ -30,7 +30,7 @@ NEW_DEVICE_LOGIN, NEW_COUNTRY_LOGIN = 1, 2
 
 def stable_hash(text: str) -> int:
     """64-bit MurmurHash3 of a text, never 0: the same in every process and release, unlike `hash`."""
-    return int(mmh3.hash64(text, 0, True, False)[0]) or 1
+    return int(mmh3.hash64(text, signed=False)[0]) or 1
 
 
 class Point(NamedTuple):
@@ -53,16 +53,13 @@ class Point(NamedTuple):
 
 def project(event: Activity, digest: int) -> Point:
     """The point of an event."""
-    payment = isinstance(event, Payment)
-    latitude, longitude = event.latitude, event.longitude
-    if payment:
-        kind = PAYMENT
-        amount = event.amount_minor
+    merchant = payee = card = None
+    if isinstance(event, Payment):
+        kind, amount = PAYMENT, event.amount_minor
         merchant, payee, card = event.merchant_id, event.payee_id, event.card_id
     else:
-        kind = LOGIN_SUCCESS if event.outcome == "success" else LOGIN_FAILURE
-        amount = 0
-        merchant = payee = card = None
+        kind, amount = (LOGIN_SUCCESS if event.outcome == "success" else LOGIN_FAILURE), 0
+    latitude, longitude = event.latitude, event.longitude
     return Point(
         event.event_time_ms,
         stable_hash(event.event_id),
@@ -155,7 +152,7 @@ class Points:
         except ValueError:
             if len(table) == 255:
                 self._collect_values(dimension)
-                table = self.tables[dimension]
+                column, table = self.codes[dimension], self.tables[dimension]
             table.append(value)
             code = len(table)
         column.append(code)
@@ -165,8 +162,7 @@ class Points:
         """The point at position `i`, which must be open."""
         at = 8 * (i - (len(self) - self.open_count))
         values = tuple(
-            table[column[i] - 1] if column[i] else 0
-            for column, table in zip(self.codes, self.tables, strict=True)
+            table[column[i] - 1] if column[i] else 0 for column, table in zip(self.codes, self.tables, strict=True)
         )
         return Point(
             self.times[i],
@@ -203,7 +199,7 @@ class Points:
         tail = [self.point(j) for j in range(i, len(self))]
         keep = 8 * (self.open_count - len(tail))
         for column in (self.times, self.amounts, self.kinds, self.flags, self.places, *self.codes):
-            del column[i:]  # type: ignore[attr-defined]
+            del column[i:]
         del self.ids[keep:], self.digests[keep:]
         return tail
 
@@ -211,7 +207,7 @@ class Points:
         """Forgets the `n` oldest points."""
         ids_gone = max(0, 8 * (n - (len(self) - self.open_count)))
         for column in (self.times, self.amounts, self.kinds, self.flags, self.places, *self.codes):
-            del column[:n]  # type: ignore[attr-defined]
+            del column[:n]
         del self.ids[:ids_gone], self.digests[:ids_gone]
 
     def close_before(self, time_ms: int) -> None:
