@@ -46,6 +46,7 @@ class _State(msgspec.Struct, array_like=True, gc=False):
     log_overflow: bool
     disorder_ms: int | None
     timer_ms: int | None
+    inactivity_ms: int | None
     sessions: list[_Session]
     lost_ms: int
     session_so_far: list[int]
@@ -80,6 +81,7 @@ def encode(state: UserState) -> bytes:
             state.log_overflow,
             state.disorder_ms,
             state.timer_ms,
+            state.inactivity_ms,
             [_pack_session(s) for s in state.sessions],
             history.lost_ms,
             [
@@ -164,6 +166,7 @@ def decode(data: bytes, gap_ms: int, max_points: int) -> UserState:
     state.log_overflow = packed.log_overflow
     state.disorder_ms = packed.disorder_ms
     state.timer_ms = packed.timer_ms
+    state.inactivity_ms = packed.inactivity_ms
     state.sessions = [_unpack_session(s) for s in packed.sessions]
     return state
 

@@ -15,12 +15,14 @@ class UserState:
       log_count: entries in the log; events past its bound aren't in it.
       disorder_ms: time of the earliest event since the last repair that arrived after a later one.
       timer_ms: when the pending event-time timer fires; the DoFn's, to set no timer that is set already.
+      inactivity_ms: when the pending processing-time timer fires, in the runner's processing time; the DoFn's too.
     """
 
     __slots__ = (
         "closed_through_ms",
         "disorder_ms",
         "history",
+        "inactivity_ms",
         "log_count",
         "log_overflow",
         "newest_ms",
@@ -41,3 +43,4 @@ class UserState:
         self.log_overflow = False
         self.disorder_ms: int | None = None
         self.timer_ms: int | None = None
+        self.inactivity_ms: int | None = None

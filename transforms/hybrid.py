@@ -1,0 +1,225 @@
+"""The hybrid aggregation on Beam: decodes a user's state, calls `transforms.aggregation`, encodes it again.
+
+State is kept by key alone, in the global window: Beam keeps state per key *and window*, and session windows merge
+only in a GroupByKey, so behind `WindowInto(Sessions)` each event would see an empty state
+(`tests/test_laws_beam.py` keeps that visible).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.coders import BytesCoder
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import (
+    BagStateSpec,
+    ReadModifyWriteStateSpec,
+    TimerSpec,
+    on_timer,
+)
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
+
+from transforms.aggregation import Aggregation, AggregationConfig, Step
+from transforms.events import DeadLetter, Envelope
+from transforms.records import FeatureRecord, SessionRecord
+from transforms.user_state import UserState
+
+Clock = Callable[[Envelope], float]
+"""The runner's processing time, in epoch seconds, as an event is processed."""
+
+SESSIONS = "sessions"
+DEAD_LETTERS = "dead_letters"
+TIMER_SLACK_SECONDS = 1.0
+"""An inactivity timer is set anew only when it would move by this much: events of one bundle share one setting."""
+
+
+def wall_clock(envelope: Envelope) -> float:
+    """Processing time where it is real."""
+    return time.time()
+
+
+class AggregationOutputs(NamedTuple):
+    """What `HybridAggregation` gives: `FeatureRecord`s, `SessionRecord`s and `DeadLetter`s."""
+
+    features: PCollection[FeatureRecord]
+    sessions: PCollection[SessionRecord]
+    dead_letters: PCollection[DeadLetter]
+
+
+class _BagLog:
+    """A Beam bag as the log of `transforms.aggregation`."""
+
+    def __init__(self, bag: Any) -> None:
+        self._bag = bag
+
+    def append(self, entry: bytes) -> None:
+        self._bag.add(entry)
+
+    def read(self) -> Iterable[bytes]:
+        return list(self._bag.read())
+
+    def replace(self, entries: Sequence[bytes]) -> None:
+        self._bag.clear()
+        for entry in entries:
+            self._bag.add(entry)
+
+
+class HybridAggregationDoFn(beam.DoFn):
+    """Aggregates a user's events: each answers at once, timers finalize, correct, close and forget.
+
+    Takes `(user_id, Envelope)` with logins and payments in the global window. Outputs are stamped with event time:
+    of the event, or of a session's last moment.
+
+    Args:
+      config: gap, grace, inactivity, retention and bounds.
+      clock: processing time; under `TestStream` that of the test, which starts at 0.
+    """
+
+    STATE = ReadModifyWriteStateSpec("user_state", BytesCoder())
+    LOG = BagStateSpec("open_events", BytesCoder())
+    COMPLETION = TimerSpec("completion", TimeDomain.WATERMARK)
+    INACTIVITY = TimerSpec("inactivity", TimeDomain.REAL_TIME)
+
+    def __init__(self, config: AggregationConfig, clock: Clock = wall_clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._counters = {
+            reason: Metrics.counter("aggregation", reason.lower()) for reason in ("TOO_LATE", "DUPLICATE", "CONFLICT")
+        }
+        self._approximate = Metrics.counter("aggregation", "approximate")
+
+    def setup(self) -> None:
+        """Builds the state machine, once a worker."""
+        self._machine = Aggregation(self._config)
+
+    def process(
+        self,
+        element: tuple[str, Envelope],
+        state_cell: Any = beam.DoFn.StateParam(STATE),
+        bag: Any = beam.DoFn.StateParam(LOG),
+        completion: Any = beam.DoFn.TimerParam(COMPLETION),
+        inactivity: Any = beam.DoFn.TimerParam(INACTIVITY),
+    ) -> Iterator[Any]:
+        """An event arrives."""
+        envelope = element[1]
+        state = self._read(state_cell)
+        step = self._machine.on_event(state, envelope, _BagLog(bag))
+        state = step.state
+        assert state is not None
+        assert step.timer_ms is not None
+        # A timer that fires early finds nothing due and is set anew: one setting a session instead of one an event.
+        if state.timer_ms is None or step.timer_ms < state.timer_ms:
+            state.timer_ms = step.timer_ms
+            completion.set(Timestamp(micros=step.timer_ms * 1_000))
+        if state.sessions:
+            due_ms = round((self._clock(envelope) + self._config.inactivity_seconds) * 1_000)
+            if due_ms - (state.inactivity_ms or 0) >= TIMER_SLACK_SECONDS * 1_000:
+                state.inactivity_ms = due_ms
+                inactivity.set(Timestamp(micros=due_ms * 1_000))
+        state_cell.write(self._machine.encode(state))
+        yield from self._emit(step)
+
+    @on_timer(COMPLETION)
+    def on_completion(
+        self,
+        fired: Any = beam.DoFn.TimestampParam,
+        state_cell: Any = beam.DoFn.StateParam(STATE),
+        bag: Any = beam.DoFn.StateParam(LOG),
+        completion: Any = beam.DoFn.TimerParam(COMPLETION),
+        inactivity: Any = beam.DoFn.TimerParam(INACTIVITY),
+    ) -> Iterator[Any]:
+        """The watermark has passed the end of a session, of its grace period, or of what is remembered."""
+        state = self._read(state_cell)
+        if state is None:
+            return
+        step = self._machine.on_watermark(state, fired.micros // 1_000, _BagLog(bag))
+        if step.state is None:
+            state_cell.clear()
+            bag.clear()
+        else:
+            assert step.timer_ms is not None
+            step.state.timer_ms = step.timer_ms
+            completion.set(Timestamp(micros=step.timer_ms * 1_000))
+            if not step.state.sessions and step.state.inactivity_ms is not None:
+                # A pending processing-time timer would hold back the watermark of all that is downstream.
+                step.state.inactivity_ms = None
+                inactivity.clear()
+            state_cell.write(self._machine.encode(step.state))
+        yield from self._emit(step)
+
+    @on_timer(INACTIVITY)
+    def on_inactivity(
+        self,
+        fired: Any = beam.DoFn.TimestampParam,
+        state_cell: Any = beam.DoFn.StateParam(STATE),
+        bag: Any = beam.DoFn.StateParam(LOG),
+        inactivity: Any = beam.DoFn.TimerParam(INACTIVITY),
+    ) -> Iterator[Any]:
+        """The user has been silent while the watermark stands still."""
+        state = self._read(state_cell)
+        if state is None or state.inactivity_ms is None:
+            return
+        if fired.micros < state.inactivity_ms * 1_000:
+            # Picked for firing before it was moved; some runners have dropped the newer setting with it.
+            inactivity.set(Timestamp(micros=state.inactivity_ms * 1_000))
+            return
+        step = self._machine.on_inactivity(state, _BagLog(bag))
+        state.inactivity_ms = None
+        state_cell.write(self._machine.encode(state))
+        yield from self._emit(step)
+
+    def _read(self, state_cell: Any) -> UserState | None:
+        data = state_cell.read()
+        return self._machine.decode(data) if data else None
+
+    def _emit(self, step: Step) -> Iterator[Any]:
+        for record in step.records:
+            if isinstance(record, FeatureRecord):
+                if record.approximate:
+                    self._approximate.inc()
+                yield TimestampedValue(record, Timestamp(micros=record.event.event_time_ms * 1_000))
+            elif isinstance(record, SessionRecord):
+                at = Timestamp(micros=(record.end_ms - 1) * 1_000)
+                yield TaggedOutput(SESSIONS, TimestampedValue(record, at))
+            else:
+                self._counters[record.reason].inc()
+                yield TaggedOutput(DEAD_LETTERS, record)
+
+
+class HybridAggregation(beam.PTransform[PCollection[Envelope], AggregationOutputs]):
+    """Keys events by user and aggregates them.
+
+    Takes `Envelope`s with logins and payments; gives `AggregationOutputs`. Nothing is dropped: an event that gives
+    no feature record gives a dead letter.
+
+    Args:
+      config: gap, grace, inactivity, retention and bounds.
+      clock: processing time as in `HybridAggregationDoFn`.
+    """
+
+    def __init__(self, config: AggregationConfig, clock: Clock = wall_clock) -> None:
+        super().__init__()
+        self._config = config
+        self._clock = clock
+
+    def expand(self, events: PCollection[Envelope]) -> AggregationOutputs:
+        """Wires it."""
+        outputs = (
+            events
+            | "KeyByUser" >> beam.Map(_by_user).with_output_types(tuple[str, Envelope])
+            | "Aggregate"
+            >> beam.ParDo(HybridAggregationDoFn(self._config, self._clock)).with_outputs(
+                SESSIONS, DEAD_LETTERS, main="features"
+            )
+        )
+        return AggregationOutputs(outputs.features, outputs[SESSIONS], outputs[DEAD_LETTERS])
+
+
+def _by_user(envelope: Envelope) -> tuple[str, Envelope]:
+    return envelope.event.user_id, envelope

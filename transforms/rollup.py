@@ -1,0 +1,139 @@
+"""Session roll-ups of the scored events, by Beam's own session windows.
+
+Where the aggregation answers for events, this sums up decisions: how many events, the worst score, what was done.
+The windows are Beam's `Sessions(gap)`, with a pane each minute while a session runs, one when the watermark passes, and
+one for each late score, each pane whole (accumulating).
+
+On a real runner a pane can be up to `inactivity_seconds` behind: a pending processing-time timer of the aggregation
+holds the watermark downstream at the event that set it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import msgspec
+from apache_beam.pvalue import PCollection
+from apache_beam.transforms import trigger
+from apache_beam.transforms.window import Sessions, TimestampCombiner
+from apache_beam.utils.windowed_value import PaneInfoTiming
+
+from transforms.records import Score
+
+EARLY_SECONDS = 60
+
+
+class SessionRollup(msgspec.Struct, frozen=True, gc=False):
+    """Decisions of one session, as of one pane.
+
+    Attributes:
+      actions: the different actions, sorted.
+      fired_rules: the ids of the different rules that fired, sorted.
+      pane: EARLY while the session runs, ON_TIME when the watermark passes its end, LATE after.
+      pane_index: 0 for a session's first pane.
+      is_last: no pane will follow.
+    """
+
+    user_id: str
+    start_ms: int
+    end_ms: int
+    event_count: int
+    max_score: float
+    actions: tuple[str, ...]
+    fired_rules: tuple[str, ...]
+    pane: str
+    pane_index: int
+    is_last: bool
+
+
+class _Decisions(beam.CombineFn):
+    """The latest decision on each event of a session: a correction replaces what it corrects."""
+
+    def create_accumulator(self) -> dict[str, tuple[int, float, str, tuple[str, ...]]]:
+        return {}
+
+    def add_input(self, accumulator: dict[str, Any], score: Score) -> dict[str, Any]:
+        record = score.record
+        newest = accumulator.get(record.event.event_id)
+        if newest is None or newest[0] < record.version:
+            accumulator[record.event.event_id] = (
+                record.version,
+                score.score,
+                score.action,
+                tuple(rule.rule_id for rule in score.fired),
+            )
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Any) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for accumulator in accumulators:
+            for event_id, decision in accumulator.items():
+                if event_id not in merged or merged[event_id][0] < decision[0]:
+                    merged[event_id] = decision
+        return merged
+
+    def extract_output(self, accumulator: dict[str, Any]) -> list[tuple[int, float, str, tuple[str, ...]]]:
+        return list(accumulator.values())
+
+
+class RollupSessions(beam.PTransform[PCollection[Score], PCollection[SessionRollup]]):
+    """Sums up the scored events of each session: takes `Score`s, gives `SessionRollup`s.
+
+    Args:
+      gap_seconds: silence that ends a session; as in the aggregation.
+      grace_seconds: how long after its end a session still takes late scores.
+    """
+
+    def __init__(self, gap_seconds: float, grace_seconds: float) -> None:
+        super().__init__()
+        self._gap_seconds = gap_seconds
+        self._grace_seconds = grace_seconds
+
+    def expand(self, scores: PCollection[Score]) -> PCollection[SessionRollup]:
+        """Wires it."""
+        return (
+            scores
+            | "KeyByUser" >> beam.Map(_by_user).with_output_types(tuple[str, Score])
+            | "IntoSessions"
+            >> beam.WindowInto(
+                Sessions(self._gap_seconds),
+                trigger=trigger.AfterWatermark(
+                    early=trigger.AfterProcessingTime(EARLY_SECONDS), late=trigger.AfterCount(1)
+                ),
+                accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
+                allowed_lateness=self._grace_seconds,
+                timestamp_combiner=TimestampCombiner.OUTPUT_AT_EOW,
+            )
+            | "SumUp" >> beam.CombinePerKey(_Decisions())
+            | "ToRollup" >> beam.ParDo(_ToRollup())
+        )
+
+
+def _by_user(score: Score) -> tuple[str, Score]:
+    return score.record.event.user_id, score
+
+
+class _ToRollup(beam.DoFn):
+    """Names the window and the pane that a sum belongs to."""
+
+    def process(
+        self,
+        element: tuple[str, list[tuple[int, float, str, tuple[str, ...]]]],
+        window: Any = beam.DoFn.WindowParam,
+        pane: Any = beam.DoFn.PaneInfoParam,
+    ) -> Iterator[SessionRollup]:
+        user_id, decisions = element
+        yield SessionRollup(
+            user_id=user_id,
+            start_ms=window.start.micros // 1_000,
+            end_ms=window.end.micros // 1_000,
+            event_count=len(decisions),
+            max_score=max(score for _, score, _, _ in decisions),
+            actions=tuple(sorted({action for _, _, action, _ in decisions})),
+            fired_rules=tuple(sorted({rule for _, _, _, rules in decisions for rule in rules})),
+            pane=PaneInfoTiming.to_string(pane.timing),
+            pane_index=pane.index,
+            is_last=pane.is_last,
+        )
