@@ -64,12 +64,17 @@ class SessionRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class FiredRule(msgspec.Struct, frozen=True, gc=False):
-    """A rule that matched an event."""
+    """A rule that matched an event.
+
+    Attributes:
+      inputs: names of the features and event fields that its condition looks at, sorted.
+    """
 
     rule_id: str
     reason_code: str
     severity: str
     weight: float
+    inputs: tuple[str, ...] = ()
 
 
 class Score(msgspec.Struct, frozen=True, gc=False):
