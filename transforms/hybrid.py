@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.coders import BytesCoder
-from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import (
@@ -25,8 +25,8 @@ from apache_beam.transforms.userstate import (
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
-from transforms.aggregation import Aggregation, AggregationConfig, Step
-from transforms.events import DeadLetter, Envelope
+from transforms.aggregation import Aggregation, AggregationConfig, Record
+from transforms.events import DeadLetter, Envelope, Reason
 from transforms.records import FeatureRecord, SessionRecord
 from transforms.user_state import UserState
 
@@ -35,6 +35,12 @@ Clock = Callable[[Envelope], float]
 
 SESSIONS = "sessions"
 DEAD_LETTERS = "dead_letters"
+_REJECTED = {
+    reason: Metrics.counter("aggregation", reason.lower())
+    for reason in (Reason.TOO_LATE, Reason.DUPLICATE, Reason.CONFLICT)
+}
+_APPROXIMATE = Metrics.counter("aggregation", "approximate")
+
 TIMER_SLACK_SECONDS = 1.0
 """An inactivity timer is set anew only when it would move by this much: events of one bundle share one setting."""
 
@@ -89,10 +95,6 @@ class HybridAggregationDoFn(beam.DoFn):
     def __init__(self, config: AggregationConfig, clock: Clock = wall_clock) -> None:
         self._config = config
         self._clock = clock
-        self._counters = {
-            reason: Metrics.counter("aggregation", reason.lower()) for reason in ("TOO_LATE", "DUPLICATE", "CONFLICT")
-        }
-        self._approximate = Metrics.counter("aggregation", "approximate")
 
     def setup(self) -> None:
         """Builds the state machine, once a worker."""
@@ -123,7 +125,7 @@ class HybridAggregationDoFn(beam.DoFn):
                 state.inactivity_ms = due_ms
                 inactivity.set(Timestamp(micros=due_ms * 1_000))
         state_cell.write(self._machine.encode(state))
-        yield from self._emit(step)
+        yield from count_and_tag(step.records)
 
     @on_timer(COMPLETION)
     def on_completion(
@@ -151,7 +153,7 @@ class HybridAggregationDoFn(beam.DoFn):
                 step.state.inactivity_ms = None
                 inactivity.clear()
             state_cell.write(self._machine.encode(step.state))
-        yield from self._emit(step)
+        yield from count_and_tag(step.records)
 
     @on_timer(INACTIVITY)
     def on_inactivity(
@@ -172,24 +174,11 @@ class HybridAggregationDoFn(beam.DoFn):
         step = self._machine.on_inactivity(state, _BagLog(bag))
         state.inactivity_ms = None
         state_cell.write(self._machine.encode(state))
-        yield from self._emit(step)
+        yield from count_and_tag(step.records)
 
     def _read(self, state_cell: Any) -> UserState | None:
         data = state_cell.read()
         return self._machine.decode(data) if data else None
-
-    def _emit(self, step: Step) -> Iterator[Any]:
-        for record in step.records:
-            if isinstance(record, FeatureRecord):
-                if record.approximate:
-                    self._approximate.inc()
-                yield TimestampedValue(record, Timestamp(micros=record.event.event_time_ms * 1_000))
-            elif isinstance(record, SessionRecord):
-                at = Timestamp(micros=(record.end_ms - 1) * 1_000)
-                yield TaggedOutput(SESSIONS, TimestampedValue(record, at))
-            else:
-                self._counters[record.reason].inc()
-                yield TaggedOutput(DEAD_LETTERS, record)
 
 
 class HybridAggregation(beam.PTransform[PCollection[Envelope], AggregationOutputs]):
@@ -212,7 +201,7 @@ class HybridAggregation(beam.PTransform[PCollection[Envelope], AggregationOutput
         """Wires it."""
         outputs = (
             events
-            | "KeyByUser" >> beam.Map(_by_user).with_output_types(tuple[str, Envelope])
+            | "KeyByUser" >> key_by_user()
             | "Aggregate"
             >> beam.ParDo(HybridAggregationDoFn(self._config, self._clock)).with_outputs(
                 SESSIONS, DEAD_LETTERS, main="features"
@@ -221,5 +210,25 @@ class HybridAggregation(beam.PTransform[PCollection[Envelope], AggregationOutput
         return AggregationOutputs(outputs.features, outputs[SESSIONS], outputs[DEAD_LETTERS])
 
 
-def _by_user(envelope: Envelope) -> tuple[str, Envelope]:
+def key_by_user() -> beam.PTransform[PCollection[Envelope], PCollection[tuple[str, Envelope]]]:
+    """Keys events by user; the type hint gives the key a deterministic coder."""
+    return beam.Map(_with_user).with_output_types(tuple[str, Envelope])
+
+
+def _with_user(envelope: Envelope) -> tuple[str, Envelope]:
     return envelope.event.user_id, envelope
+
+
+def count_and_tag(records: Iterable[Record]) -> Iterator[Any]:
+    """Outputs of the aggregation as Beam wants them: tagged, stamped with event time, counted by what they are."""
+    for record in records:
+        if isinstance(record, FeatureRecord):
+            if record.approximate:
+                _APPROXIMATE.inc()
+            yield TimestampedValue(record, Timestamp(micros=record.event.event_time_ms * 1_000))
+        elif isinstance(record, SessionRecord):
+            at = Timestamp(micros=(record.end_ms - 1) * 1_000)
+            yield TaggedOutput(SESSIONS, TimestampedValue(record, at))
+        else:
+            _REJECTED[record.reason].inc()
+            yield TaggedOutput(DEAD_LETTERS, record)

@@ -1,0 +1,77 @@
+"""How the pipeline is configured: one frozen value, validated once, handed to the graph."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+
+from fraud_pipeline.errors import UsageError
+from transforms.aggregation import AggregationConfig
+from transforms.hybrid import Clock, wall_clock
+from transforms.parsing import Limits
+from transforms.rule_file import RuleError, load_rules
+from transforms.rules import RuleSet
+
+
+def default_rules() -> RuleSet:
+    """The rules that the package ships."""
+    text = resources.files("fraud_pipeline.rules").joinpath("default.yaml").read_text("utf-8")
+    return load_rules(text, "default.yaml")
+
+
+def rules_from(path: str | None) -> RuleSet:
+    """The rules in a file, or those shipped where no path is given.
+
+    Raises:
+      UsageError: the file can't be read, or a rule in it is wrong; the message has the rule, the place and the fix.
+    """
+    if path is None:
+        return default_rules()
+    try:
+        return load_rules(Path(path).read_text("utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--rules {path!r} can't be read: {error}; give a YAML file of rules") from error
+    except RuleError as error:
+        raise UsageError(str(error)) from error
+
+
+class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the graph goes by.
+
+    Attributes:
+      gap_seconds: silence, in event time, that ends a session.
+      grace_seconds: how long after a session's end, by the watermark, it can still be corrected.
+      inactivity_seconds: silence, in processing time, after which open sessions are finalized provisionally.
+      retention_seconds: how long after the newest event, in event time, a user is remembered.
+      bounded: True for the batch path over a bounded input, False for the stream.
+      limits: what a message may be.
+      rules: how events are scored; None for those shipped.
+      clock: processing time of the runner; only a replay's differs from the wall clock.
+
+    Raises:
+      ValueError: a value is out of range; the message gives the range.
+    """
+
+    gap_seconds: float = 300
+    grace_seconds: float = 300
+    inactivity_seconds: float = 300
+    retention_seconds: float = 30 * 86_400
+    bounded: bool = False
+    limits: Limits = Limits()
+    rules: RuleSet | None = None
+    clock: Clock = wall_clock
+
+    def __post_init__(self) -> None:
+        _ = self.aggregation
+
+    @property
+    def aggregation(self) -> AggregationConfig:
+        """The part that the aggregation goes by."""
+        return AggregationConfig(
+            gap_seconds=self.gap_seconds,
+            grace_seconds=self.grace_seconds,
+            inactivity_seconds=self.inactivity_seconds,
+            retention_seconds=self.retention_seconds,
+        )
