@@ -1,4 +1,4 @@
-"""The batch path: group by user, sort, fold, by the same state machine as the stream. It is also the stream's oracle."""
+"""The batch path: group by user, sort, fold, by the state machine of the stream. It is the stream's oracle too."""
 
 from __future__ import annotations
 

@@ -1,0 +1,45 @@
+"""Packaging. Ranges here; the versions that the README's two commands use are locked in requirements/."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+BEAM = "apache-beam[gcp]>=2.77,<2.78"  # the local Pub/Sub read and update compatibility lean on this minor version
+
+setup(
+    name="fraud-pipeline",
+    version="0.1.0",
+    description="Streaming fraud detection on Apache Beam: hybrid session aggregation, rules, explained scores",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["transforms*", "fraud_pipeline*"]),
+    package_data={"fraud_pipeline": ["py.typed", "rules/*.yaml", "tables/sql/*.sql"], "transforms": ["py.typed"]},
+    install_requires=[
+        BEAM,
+        "common-expression-language>=0.10,<0.11",  # CEL in Rust; compile() and Context changed between minors
+        "mmh3>=5.2,<6",  # hashes in user state: stable across releases
+        "msgspec>=0.19",
+        "pyyaml>=6",
+    ],
+    extras_require={
+        # What only a workstation needs: local results, SQL on them, tables and plots for people.
+        "local": ["duckdb>=1.4,<2", "sqlglot>=27", "pyarrow>=18", "rich>=13", "matplotlib>=3.9"],
+        "bench": ["bytewax>=0.21,<0.22"],
+        "dev": [
+            "build",
+            "hypothesis>=6.100",
+            "mypy>=1.15",
+            "pre-commit>=4",
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
+            "ruff>=0.12",
+            "setuptools>=77",
+            "types-PyYAML",
+            "wheel",
+        ],
+    },
+    entry_points={"console_scripts": ["fraud-pipeline = fraud_pipeline.cli:main"]},
+)
