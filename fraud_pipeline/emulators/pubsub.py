@@ -106,10 +106,10 @@ def create_topic_and_subscription(
       Their full paths: `projects/P/topics/T` and `projects/P/subscriptions/S`.
     """
     from google.api_core.exceptions import AlreadyExists
-    from google.cloud import pubsub_v1
+    from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
     with _environment(emulator.environment()):
-        publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
+        publisher, subscriber = PublisherClient(), SubscriberClient()
     topic_path = publisher.topic_path(emulator.project, topic)
     subscription_path = subscriber.subscription_path(emulator.project, subscription)
     with subscriber, contextlib.closing(publisher.transport):
@@ -132,7 +132,7 @@ def _find(command: str, what: str) -> str:
 
 
 def _explain_missing_component(error: EmulatorError) -> None:
-    if "components install" in str(error) or "component" in str(error) and "not installed" in str(error):
+    if "components install" in str(error) or ("component" in str(error) and "not installed" in str(error)):
         raise UsageError(
             "gcloud has no Pub/Sub emulator; run: gcloud components install beta pubsub-emulator "
             "(on Debian: apt-get install google-cloud-cli-pubsub-emulator)"
