@@ -62,19 +62,20 @@ def plan_attacks(
             raise ValueError(f"there is no attack scenario {name!r}; there are {', '.join(scenarios)}")
     days: dict[int, list[PlannedAttack]] = {}
     for scenario in scenarios.values():
-        plan = config.attacks.get(scenario.name)
-        if plan is None:
+        plan = config.attacks.get(scenario.name, AttackPlan())
+        count = plan.count
+        if count is None:
             usual = scenario.per_1000_user_days * config.users * config.days / 1000
-            plan = AttackPlan(math.ceil(usual * config.attack_rate))
+            count = math.ceil(usual * config.attack_rate)
         if plan.intensity == 0:
             continue
         first = Random(f"{config.seed}/{scenario.name}").random()
-        for number in range(plan.count):
+        for number in range(count):
             intensity = plan.intensity
             if intensity is None:
                 spread = (first + number * _GOLDEN_RATIO) % 1
                 intensity = round(_FAINTEST + (1 - _FAINTEST) * spread, 2)
-            day = config.history_days + (2 * number + 1) * config.days // (2 * plan.count)
+            day = config.history_days + (2 * number + 1) * config.days // (2 * count)
             days.setdefault(day, []).append(PlannedAttack(scenario, number, intensity))
     return days
 

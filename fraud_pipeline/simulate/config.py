@@ -9,6 +9,8 @@ DAY_MS = 86_400_000
 DEFAULT_START_MS = 1_748_822_400_000
 """2025-06-02T00:00:00Z, a Monday."""
 
+_YEAR_2000_MS = 946_684_800_000
+_YEAR_9999_MS = 253_370_764_800_000
 MAX_USERS = 10_000_000
 MAX_DAYS = 10_000
 
@@ -47,16 +49,16 @@ class AttackPlan:
     """How many attacks of a scenario there are in the whole run, and how loud they are.
 
     Attributes:
-      count: number of attacks.
+      count: number of attacks; None for the usual number.
       intensity: in (0, 1], from slow and careful to fast and loud; None for attacks of all intensities.
         0 means no attack at all.
     """
 
-    count: int
+    count: int | None = None
     intensity: float | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 0:
+        if self.count is not None and self.count < 0:
             raise ValueError(f"the number of attacks is {self.count}; give 0 or more")
         if self.intensity is not None and not 0 <= self.intensity <= 1:
             raise ValueError(f"the intensity is {self.intensity}; give 0 (none) to 1 (loudest)")
@@ -73,7 +75,7 @@ class SimulationConfig:
       seed: any integer from 0.
       start_ms: start of the first day with attacks, epoch ms; history goes before it.
       attack_rate: multiplies each scenario's usual number of attacks.
-      attacks: plans by scenario, in place of the usual number.
+      attacks: plans by scenario; a scenario without one has its usual number, at all intensities.
       delivery: how the traffic is spoiled on its way.
       label_events: whether verdicts on earlier events (`label` events) follow, days later.
     """
@@ -101,8 +103,10 @@ class SimulationConfig:
             raise ValueError(
                 f"the attack rate is {self.attack_rate}; give 0 (none), 1 (as usual), up to 1000"
             )
-        if self.begin_ms < 0:
-            raise ValueError("the traffic would begin before 1970; start later or give fewer history days")
+        if self.begin_ms < _YEAR_2000_MS:
+            raise ValueError("the traffic would begin before 2000; start later or give fewer history days")
+        if self.end_ms > _YEAR_9999_MS:
+            raise ValueError("the traffic would end after 9998; start earlier or give fewer days")
 
     @property
     def begin_ms(self) -> int:
