@@ -123,7 +123,7 @@ class History:
         """
         position = self.points.position(point.time_ms, point.id_hash)
         if self.buckets is not None:
-            self.buckets.add(point)
+            self.buckets.add(point.time_ms, point.kind, point.amount_minor)
         if position == len(self.points):
             features = self.observe(point)
         else:
@@ -159,7 +159,7 @@ class History:
         session.add(point)
 
         codes = points.append(point)
-        is_new = self._count_values(codes, i, start)
+        is_new = self._count_values(codes, i)
         kind, amount = point.kind, point.amount_minor
         if kind == PAYMENT:
             self.payments = [n + 1 for n in self.payments]
@@ -219,7 +219,9 @@ class History:
         """Lets go of what only events before `time_ms` need, as none will be accepted any more."""
         self.points.close_before(time_ms)
         self.advance(time_ms)
-        self._drop_front(bisect_right(self.points.times, time_ms - LONGEST_MS))
+        if expired := bisect_right(self.points.times, time_ms - LONGEST_MS):
+            self._drop_front(expired)
+            self.points.collect_values()
         if not self.is_approximate(time_ms):
             self.lost_ms, self.buckets = NEVER_MS, None
 
@@ -227,29 +229,40 @@ class History:
         """Slides every window to end at a time."""
         times, starts = self.points.times, self.starts
         n = len(times)
+        if not n:
+            return
+        newest = times[-1]
         for k, width in enumerate(WINDOWS_MS):
             start, cutoff = starts[k], time_ms - width
             if start < n and times[start] <= cutoff:
+                if newest <= cutoff:
+                    self._empty(k)
+                    start = n
                 while start < n and times[start] <= cutoff:
                     self._leave(k, start)
                     start += 1
-                    starts[k] = start
+                starts[k] = start
 
-    def _count_values(self, codes: tuple[int, ...], i: int, start: int) -> list[bool]:
+    def _count_values(self, codes: list[int], i: int) -> list[bool]:
         """Counts the newest point's values in the distinct counts; says which are new in the longest window."""
         is_new = [False] * len(codes)
-        distinct, starts = self.distinct, self.starts
+        distinct, columns = self.distinct, self.points.codes
+        hour, day, month = (self.starts[k] for k in DISTINCT)
+        at = 0
         for d, code in enumerate(codes):
             if code:
-                previous = self.points.codes[d].rfind(code, 0, i)
-                if previous < start:
-                    is_new[d] = True
-                for j, k in enumerate(DISTINCT):
-                    if previous < starts[k]:
-                        distinct[d * len(DISTINCT) + j] += 1
+                previous = columns[d].rfind(code, 0, i)
+                if previous < hour:
+                    distinct[at] += 1
+                    if previous < day:
+                        distinct[at + 1] += 1
+                        if previous < month:
+                            distinct[at + 2] += 1
+                            is_new[d] = True
+            at += 3
         return is_new
 
-    def _login_flags(self, codes: tuple[int, ...], is_new: list[bool], i: int, start: int) -> int:
+    def _login_flags(self, codes: list[int], is_new: list[bool], i: int, start: int) -> int:
         """Whether a login comes from a new device or country of a user who had others."""
         flags = 0
         for d, flag in ((DEVICE, NEW_DEVICE_LOGIN), (COUNTRY, NEW_COUNTRY_LOGIN)):
@@ -258,13 +271,20 @@ class History:
         return flags
 
     def _travel(self, point: Point, i: int, start: int) -> tuple[float | None, float | None]:
-        if point.place is None:
-            return None, None
         previous = start + len(self.points.places[start:i].rstrip(b"\0")) - 1
-        if previous < start:
+        if point.place is None or previous < start:
             return None, None
-        km = distance_km(self.points.place_table[self.points.places[previous] - 1], point.place)
+        km = distance_km(self.points.place(previous), point.place)  # type: ignore[arg-type]
         return km, km * 3_600_000 / max(point.time_ms - self.points.times[previous], 60_000)
+
+    def _empty(self, k: int) -> None:
+        """Takes all points out of the sums of window `k`."""
+        self.logins[k] = self.failures[k] = self.payments[k] = self.amounts[k] = 0
+        if k in LONG:
+            self.maxima[k - LONG[0]] = 0
+        if k in DISTINCT:
+            for at in range(DISTINCT.index(k), len(self.distinct), len(DISTINCT)):
+                self.distinct[at] = 0
 
     def _leave(self, k: int, i: int) -> None:
         """Takes point `i`, the oldest of window `k`, out of its sums."""
@@ -285,6 +305,25 @@ class History:
                 if column[i] and column.find(column[i], i + 1) < 0:
                     self.distinct[d * len(DISTINCT) + j] -= 1
 
+    def _leave_all(self) -> None:
+        """Takes the oldest point out of every window that it is in."""
+        points, starts = self.points, self.starts
+        kind, amount = points.kinds[0], points.amounts[0]
+        for k, start in enumerate(starts):
+            if start == 0:
+                if kind == PAYMENT:
+                    self.payments[k] -= 1
+                    self.amounts[k] -= amount
+                    if k in LONG and amount == self.maxima[k - LONG[0]]:
+                        self.maxima[k - LONG[0]] = max(points.amounts[1:], default=0)
+                else:
+                    self.logins[k] -= 1
+                    self.failures[k] -= kind == LOGIN_FAILURE
+        for d, column in enumerate(points.codes):
+            if column[0] and column.find(column[0], 1) < 0:
+                for j, k in enumerate(DISTINCT):
+                    self.distinct[d * len(DISTINCT) + j] -= starts[k] == 0
+
     def _drop_front(self, n: int) -> None:
         self.points.drop_front(n)
         self.starts = [max(0, start - n) for start in self.starts]
@@ -295,11 +334,9 @@ class History:
         time_ms = points.times[0]
         if self.buckets is None and time_ms > points.times[-1] - LONGEST_MS:
             self.buckets = Buckets()
-            for i in range(len(points)):
-                self.buckets.add(Point(points.times[i], 0, 0, points.kinds[i], points.amounts[i], (0,) * 6, None))
-        for k, start in enumerate(self.starts):
-            if start == 0:
-                self._leave(k, 0)
+            for t, kind, amount in zip(points.times, points.kinds, points.amounts, strict=True):
+                self.buckets.add(t, kind, amount)
+        self._leave_all()
         self._drop_front(1)
         self.lost_ms = max(self.lost_ms, time_ms)
 

@@ -8,6 +8,7 @@ the hash of the event id: an order that is a function of the set of events alone
 from __future__ import annotations
 
 from array import array
+from functools import lru_cache
 from typing import NamedTuple
 
 import mmh3
@@ -28,6 +29,7 @@ NEW_DEVICE_LOGIN, NEW_COUNTRY_LOGIN = 1, 2
 """Flags of a successful login."""
 
 
+@lru_cache(maxsize=1 << 16)
 def stable_hash(text: str) -> int:
     """64-bit MurmurHash3 of a text, never 0: the same in every process and release, unlike `hash`."""
     return int(mmh3.hash64(text, signed=False)[0]) or 1
@@ -102,7 +104,7 @@ class Points:
         self.places = bytearray()
         self.codes = [bytearray() for _ in DIMENSIONS]
         self.tables: list[list[int]] = [[] for _ in DIMENSIONS]
-        self.place_table: list[tuple[float, float]] = []
+        self.place_table = array("d")
         self.ids = bytearray()
         self.digests = bytearray()
 
@@ -114,7 +116,7 @@ class Points:
         """How many of the newest points belong to sessions that aren't closed, and so are known by their ids."""
         return len(self.ids) // 8
 
-    def append(self, point: Point) -> tuple[int, int, int, int, int, int]:
+    def append(self, point: Point) -> list[int]:
         """Adds a point at the end and returns its codes by dimension, 0 where it has no value."""
         self.times.append(point.time_ms)
         self.amounts.append(point.amount_minor)
@@ -122,41 +124,36 @@ class Points:
         self.flags.append(point.flags)
         self.ids += point.id_hash.to_bytes(8, "little")
         self.digests += point.digest.to_bytes(8, "little")
-        place = point.place
-        if place is None:
-            self.places.append(0)
-        else:
-            if place not in self.place_table:
-                if len(self.place_table) == 255:
-                    self._collect_places()
-                self.place_table.append(place)
-            self.places.append(self.place_table.index(place) + 1)
-        ip, device, country, merchant, payee, card = point.values
-        return (
-            self._code(IP, ip),
-            self._code(DEVICE, device),
-            self._code(COUNTRY, country),
-            self._code(MERCHANT, merchant),
-            self._code(PAYEE, payee),
-            self._code(CARD, card),
-        )
+        code = self._place_code(*point.place) if point.place else 0
+        self.places.append(code)
+        codes = []
+        for column, table, value in zip(self.codes, self.tables, point.values, strict=True):
+            if not value:
+                code = 0
+            elif value in table:
+                code = table.index(value) + 1
+            else:
+                if len(table) == 255:
+                    self._collect_values(column, table)
+                table.append(value)
+                code = len(table)
+            column.append(code)
+            codes.append(code)
+        return codes
 
-    def _code(self, dimension: int, value: int) -> int:
-        column = self.codes[dimension]
-        if not value:
-            column.append(0)
-            return 0
-        table = self.tables[dimension]
-        try:
-            code = table.index(value) + 1
-        except ValueError:
-            if len(table) == 255:
-                self._collect_values(dimension)
-                column, table = self.codes[dimension], self.tables[dimension]
-            table.append(value)
-            code = len(table)
-        column.append(code)
-        return code
+    def _place_code(self, latitude: float, longitude: float) -> int:
+        table = self.place_table
+        if len(table) == 2 * 255:
+            self._collect_places()
+        if not table or table[-2] != latitude or table[-1] != longitude:
+            table.append(latitude)
+            table.append(longitude)
+        return len(table) // 2
+
+    def place(self, i: int) -> tuple[float, float] | None:
+        """The place of the point at position `i`."""
+        code = self.places[i]
+        return (self.place_table[2 * code - 2], self.place_table[2 * code - 1]) if code else None
 
     def point(self, i: int) -> Point:
         """The point at position `i`, which must be open."""
@@ -171,7 +168,7 @@ class Points:
             self.kinds[i],
             self.amounts[i],
             values,  # type: ignore[arg-type]
-            self.place_table[self.places[i] - 1] if self.places[i] else None,
+            self.place(i),
             self.flags[i],
         )
 
@@ -185,7 +182,10 @@ class Points:
 
     def position(self, time_ms: int, id_hash: int) -> int:
         """Where a point with this time and id belongs among the open ones."""
-        i, closed = len(self), len(self) - self.open_count
+        i = len(self.times)
+        if not i or self.times[-1] < time_ms:
+            return i
+        closed = i - self.open_count
         while i > closed and self.times[i - 1] >= time_ms:
             if self.times[i - 1] == time_ms:
                 at = 8 * (i - 1 - closed)
@@ -210,6 +210,11 @@ class Points:
             del column[:n]
         del self.ids[:ids_gone], self.digests[:ids_gone]
 
+    def collect_values(self) -> None:
+        """Forgets the values that no point has any more."""
+        for column, table in zip(self.codes, self.tables, strict=True):
+            self._collect_values(column, table)
+
     def close_before(self, time_ms: int) -> None:
         """Forgets what only open points need of those before `time_ms`: ids, and all places but the last."""
         closed = len(self) - self.open_count
@@ -221,20 +226,21 @@ class Points:
         if last_place > 1:
             self.places[: last_place - 1] = bytes(last_place - 1)
         self._collect_places()
-        for dimension in range(len(DIMENSIONS)):
-            self._collect_values(dimension)
 
-    def _collect_values(self, dimension: int) -> None:
-        column, table = self.codes[dimension], self.tables[dimension]
+    def _collect_values(self, column: bytearray, table: list[int]) -> None:
+        """Gives the codes of values that no point has any more free for others."""
         used = sorted(set(column) - {0})
         if len(used) < len(table):
-            self.tables[dimension] = [table[code - 1] for code in used]
-            self.codes[dimension] = column.translate(_renumbering(used))
+            table[:] = [table[code - 1] for code in used]
+            column[:] = column.translate(_renumbering(used))
 
     def _collect_places(self) -> None:
         used = sorted(set(self.places) - {0})
-        if len(used) < len(self.place_table):
-            self.place_table = [self.place_table[code - 1] for code in used]
+        if 2 * len(used) < len(self.place_table):
+            kept = array("d")
+            for code in used:
+                kept += self.place_table[2 * code - 2 : 2 * code]
+            self.place_table[:] = kept
             self.places = self.places.translate(_renumbering(used))
 
 

@@ -56,12 +56,12 @@ class _State(msgspec.Struct, array_like=True, gc=False):
     kinds: bytes
     flags: bytes
     places: bytes
-    place_table: list[tuple[float, float]]
+    place_table: bytes
     codes: list[bytes]
     tables: list[bytes]
     ids: bytes
     digests: bytes
-    rings: list[dict[int, list[int]]] | None
+    buckets: tuple[list[int], list[int], bytes] | None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -106,12 +106,12 @@ def encode(state: UserState) -> bytes:
             points.kinds,  # type: ignore[arg-type]
             points.flags,  # type: ignore[arg-type]
             points.places,  # type: ignore[arg-type]
-            points.place_table,
+            points.place_table.tobytes(),
             points.codes,  # type: ignore[arg-type]
             [array("Q", table).tobytes() for table in points.tables],
             points.ids,  # type: ignore[arg-type]
             points.digests,  # type: ignore[arg-type]
-            None if history.buckets is None else history.buckets.rings,
+            _pack_buckets(history.buckets),
         )
     )
     if state.sessions:
@@ -146,14 +146,14 @@ def decode(data: bytes, gap_ms: int, max_points: int) -> UserState:
         history.maxima,
         history.distinct,
     ) = packed.windows
-    history.buckets = None if packed.rings is None else Buckets(packed.rings)
+    history.buckets = _unpack_buckets(packed.buckets)
     points = history.points
     points.times.frombytes(packed.times)
     points.amounts.frombytes(packed.amounts)
     points.kinds = bytearray(packed.kinds)
     points.flags = bytearray(packed.flags)
     points.places = bytearray(packed.places)
-    points.place_table = packed.place_table
+    points.place_table.frombytes(packed.place_table)
     points.codes = [bytearray(column) for column in packed.codes]
     points.tables = [array("Q", table).tolist() for table in packed.tables]
     points.ids = bytearray(packed.ids)
@@ -169,6 +169,18 @@ def decode(data: bytes, gap_ms: int, max_points: int) -> UserState:
     state.inactivity_ms = packed.inactivity_ms
     state.sessions = [_unpack_session(s) for s in packed.sessions]
     return state
+
+
+def _pack_buckets(buckets: Buckets | None) -> tuple[list[int], list[int], bytes] | None:
+    return None if buckets is None else (buckets.newest, buckets.totals, buckets.cells.tobytes())
+
+
+def _unpack_buckets(packed: tuple[list[int], list[int], bytes] | None) -> Buckets | None:
+    if packed is None:
+        return None
+    buckets = Buckets()
+    buckets.newest, buckets.totals, buckets.cells = packed[0], packed[1], array("q", packed[2])
+    return buckets
 
 
 def _pack_session(session: Session) -> _Session:
