@@ -118,6 +118,20 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     event_time_ms: int | None = None
 
 
+class IntakeCount(msgspec.Struct, frozen=True, gc=False):
+    """How many messages came in, counted apart from what becomes of them: the ledger's left side.
+
+    Attributes:
+      count_id: unique, so that a count that is written twice can be counted once.
+      received_ms: when the last of them was received, epoch ms; all were on the same day, UTC.
+      message_count: messages.
+    """
+
+    count_id: str
+    received_ms: int
+    message_count: int
+
+
 def dead_letter_id(dead_letter: DeadLetter) -> str:
     """The id of a dead letter: 32 hex digits, the same for the same message and reason everywhere.
 
