@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import cel
@@ -136,6 +137,8 @@ def check_condition(condition: str) -> tuple[str, ...]:
             0,
         )
     tokens = tokenize(condition)
+    if not tokens:
+        raise ConditionError("the condition is empty; say when the rule fires", 0)
     _refuse_foreign(tokens)
     used = _compile(condition).variables()
     for name in used:
@@ -167,7 +170,7 @@ _MACROS = frozenset({"has", "all", "exists", "exists_one", "map", "filter"})
 
 
 def _refuse_foreign(tokens: Sequence[Token]) -> None:
-    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
+    for token, after in zip_longest(tokens, tokens[1:]):
         if token.kind == "comment":
             # A folded YAML text joins lines, and the comment would swallow the rest of the condition.
             raise ConditionError("comments (//) aren't allowed in a condition; put '# ...' above 'when'", token.start)

@@ -45,7 +45,8 @@ def register(subparsers: Any) -> None:
 
 def _check(args: argparse.Namespace) -> int:
     rules = read_rules(args.file)
-    print(f"{args.file}: {len(rules.rules)} rules are right, version {rules.version}")
+    number = len(rules.rules)
+    print(f"{args.file} is right: {number} rule{'' if number == 1 else 's'}, version {rules.version}")
     return 0
 
 
