@@ -1,0 +1,91 @@
+"""The job: a source, the graph and a sink, put together for a runner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import apache_beam as beam
+import msgspec
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from fraud_pipeline import graph
+from fraud_pipeline.beam_options import pipeline_options
+from fraud_pipeline.config import PipelineConfig
+from fraud_pipeline.errors import UsageError
+from fraud_pipeline.sinks import Sink
+from fraud_pipeline.sources import ReadMessagesFromFiles, ReadMessagesFromPubsub, match_files, read_messages
+from fraud_pipeline.stopping import run_until_stopped
+from fraud_pipeline.stream_replay import ReplayClock, ReplayOptions, replay_stream
+
+LOCAL_RUNNER = "BundleBasedDirectRunner"
+"""Named, as `DirectRunner` picks another engine, one that can neither replay a stream nor read Pub/Sub well."""
+
+PUBSUB = "pubsub:"
+
+
+def backfill(inputs: Sequence[str], sink: Sink, config: PipelineConfig, beam_args: Sequence[str] = ()) -> int:
+    """Runs files through the batch path.
+
+    Args:
+      inputs: paths or patterns of files of messages.
+      beam_args: Beam's options; without `--runner` it runs here.
+
+    Returns:
+      0, or 128 + the signal that stopped it, its files complete.
+
+    Raises:
+      UsageError: an input, the output or an option is wrong.
+    """
+    files = match_files(inputs)
+    options = pipeline_options(beam_args, runner=LOCAL_RUNNER)
+    config = msgspec.structs.replace(config, bounded=True)
+    return _run(ReadMessagesFromFiles(files), options, sink, config)
+
+
+def replay(
+    inputs: Sequence[str],
+    sink: Sink,
+    config: PipelineConfig,
+    beam_args: Sequence[str] = (),
+    replay_options: ReplayOptions = ReplayOptions(),
+) -> int:
+    """Runs files as a stream, in order of arrival, clock and watermark advancing as they would have.
+
+    Args, returns and raises as `backfill`; the messages are held in memory.
+    """
+    messages = [message for file in match_files(inputs) for message in read_messages(file)]
+    options = pipeline_options(beam_args, runner=LOCAL_RUNNER, streaming=True)
+    config = msgspec.structs.replace(config, clock=ReplayClock())
+    return _run(replay_stream(messages, replay_options), options, sink, config)
+
+
+def stream(
+    subscription: str,
+    sink: Sink,
+    config: PipelineConfig,
+    beam_args: Sequence[str] = (),
+    timestamp_attribute: str | None = None,
+) -> int:
+    """Runs a Pub/Sub subscription through the graph, without end: on Dataflow, or here until stopped.
+
+    Args:
+      subscription: `projects/P/subscriptions/S`.
+      timestamp_attribute: the attribute that holds the event time; None for publish time.
+
+    Returns and raises as `backfill`.
+    """
+    options = pipeline_options(beam_args, runner=LOCAL_RUNNER, streaming=True)
+    if options.view_as(StandardOptions).runner == LOCAL_RUNNER:
+        from fraud_pipeline import local_pubsub
+
+        local_pubsub.install()
+    return _run(ReadMessagesFromPubsub(subscription, timestamp_attribute), options, sink, config)
+
+
+def _run(source: beam.PTransform, options: PipelineOptions, sink: Sink, config: PipelineConfig) -> int:
+    try:
+        pipeline = beam.Pipeline(options=options)
+    except ValueError as error:
+        raise UsageError(str(error).splitlines()[0]) from error
+    sink.write(graph.build(pipeline | "ReadMessages" >> source, config))
+    return run_until_stopped(pipeline, sink.finalize, progress=sink.rows_written)
