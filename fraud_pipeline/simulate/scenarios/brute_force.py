@@ -10,7 +10,7 @@ def _play(stage: Stage) -> None:
     person = stage.victim()
     city = person.city if rng.random() > stage.intensity else stage.city_abroad(person.city)
     tries_per_address = round(stage.scaled(2, 30))
-    succeeds = rng.random() < 0.3
+    succeeds = rng.random() < 0.4
     time_ms = stage.some_time_ms()
     device, origin = stage.new_device(), stage.behind_proxy(city)
     for number in range(round(stage.scaled(14, 150))):
