@@ -114,9 +114,9 @@ def _evidence(record: FeatureRecord, names: Iterable[str]) -> str:
 
 
 def _wording(feature: Feature, value: Any) -> str:
-    """`login_failure_count_10m`, 12 -> `login failure count in 10 minutes: 12 events`."""
+    """`login_failure_count_10m`, 12 -> `login failure count in the last 10 minutes: 12 events`."""
     name, _, window = feature.name.rpartition("_")
-    span = f" in {WINDOW_WORDS[window]}" if window in WINDOW_WORDS else ""
+    span = f" in the last {WINDOW_WORDS[window]}" if window in WINDOW_WORDS else ""
     words = (name if span else feature.name).replace("_minor", "").removesuffix("_kmh").removesuffix("_km")
     words = words.removeprefix("is_").replace("_", " ") + span
     if feature.type == "bool":
