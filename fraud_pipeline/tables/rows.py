@@ -1,0 +1,394 @@
+"""Rows of the result tables, as JSON values: made of the graph's outputs, checked, identified.
+
+Times are RFC 3339 in UTC with milliseconds, bytes are base64, lists are never null: what BigQuery's streaming
+inserts and its load jobs take, and DuckDB too.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+import re
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from fraud_pipeline.tables.schema import FEATURE_COLUMNS, TABLES, Column, Table
+from transforms.events import DeadLetter, Envelope, IntakeCount, Label, Payment, dead_letter_id
+from transforms.records import Score, SessionRecord, session_id
+
+if TYPE_CHECKING:
+    from transforms.alerts import Alert
+    from transforms.rollup import SessionRollup
+
+Row: TypeAlias = dict[str, Any]
+
+MAX_PART_BYTES = 6 * 1024 * 1024
+"""Bytes of a payload in one row for BigQuery: as base64, and with the other columns, below its 10 MB a row."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS = -62_135_596_800_000
+_LAST_MS = 253_402_300_799_999
+_FEATURE_NAMES = tuple(column.name for column in FEATURE_COLUMNS)
+
+
+def timestamp(ms: int) -> str:
+    """Epoch milliseconds as RFC 3339: `timestamp(0)` is `1970-01-01T00:00:00.000Z`.
+
+    Raises:
+      OverflowError: the time isn't within the years 1 to 9999.
+    """
+    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def now_ms() -> int:
+    """This machine's clock, epoch ms."""
+    return time.time_ns() // 1_000_000
+
+
+def score_row(score: Score, scored_ms: int) -> Row:
+    """The row of `scores` for a decision made at `scored_ms`."""
+    record = score.record
+    event = record.event
+    row = {
+        "event_id": event.event_id,
+        "user_id": event.user_id,
+        "event_type": "payment" if isinstance(event, Payment) else "login",
+        "event_time": timestamp(event.event_time_ms),
+        "received_time": timestamp(record.received_ms),
+        "scored_time": timestamp(scored_ms),
+        "lag_seconds": (scored_ms - event.event_time_ms) / 1000,
+        "session_id": session_id(event.user_id, record.session_start_ms),
+        "session_start": timestamp(record.session_start_ms),
+        "version": record.version,
+        "trigger": record.trigger,
+        "approximate": record.approximate,
+        "score": score.score,
+        "action": score.action,
+        "reason_codes": list(dict.fromkeys(rule.reason_code for rule in score.fired)),
+        "fired_rules": [rule.rule_id for rule in score.fired],
+        "rules_version": score.rules_version,
+        "outcome": None,
+        "amount_minor": None,
+        "currency": None,
+        "expected_amount_minor": None,
+        "ip": event.ip,
+        "device_id": event.device_id,
+        "user_agent": event.user_agent,
+        "country": event.country,
+        "latitude": event.latitude,
+        "longitude": event.longitude,
+        "merchant_id": None,
+        "payee_id": None,
+        "card_id": None,
+    }
+    if isinstance(event, Payment):
+        row["amount_minor"] = event.amount_minor
+        row["currency"] = event.currency
+        row["expected_amount_minor"] = event.expected_amount_minor
+        row["merchant_id"] = event.merchant_id
+        row["payee_id"] = event.payee_id
+        row["card_id"] = event.card_id
+    else:
+        row["outcome"] = event.outcome
+    row.update(zip(_FEATURE_NAMES, record.features, strict=True))
+    return row
+
+
+def session_row(session: SessionRecord, emitted_ms: int) -> Row:
+    """The row of `sessions` for a record made at `emitted_ms`."""
+    return {
+        "user_id": session.user_id,
+        "session_id": session_id(session.user_id, session.start_ms),
+        "session_start": timestamp(session.start_ms),
+        "session_end": timestamp(session.end_ms),
+        "version": session.version,
+        "trigger": session.trigger,
+        "retracted": session.retracted,
+        "provisional": session.provisional,
+        "approximate": session.approximate,
+        "event_count": session.event_count,
+        "login_count": session.login_count,
+        "login_failure_count": session.login_failure_count,
+        "payment_count": session.payment_count,
+        "amount_minor": session.amount_minor,
+        "distinct_ip_count": session.distinct_ip_count,
+        "distinct_device_count": session.distinct_device_count,
+        "emitted_time": timestamp(emitted_ms),
+    }
+
+
+def session_rollup_row(rollup: SessionRollup, emitted_ms: int) -> Row:
+    """The row of `session_rollups` for a pane that fired at `emitted_ms`."""
+    return {
+        "user_id": rollup.user_id,
+        "session_id": session_id(rollup.user_id, rollup.start_ms),
+        "session_start": timestamp(rollup.start_ms),
+        "session_end": timestamp(rollup.end_ms),
+        "event_count": rollup.event_count,
+        "max_score": rollup.max_score,
+        "actions": list(rollup.actions),
+        "fired_rules": list(rollup.fired_rules),
+        "pane": rollup.pane,
+        "pane_index": rollup.pane_index,
+        "is_last": rollup.is_last,
+        "emitted_time": timestamp(emitted_ms),
+    }
+
+
+def alert_row(alert: Alert, emitted_ms: int) -> Row:
+    """The row of `alerts` for an alert raised at `emitted_ms`."""
+    return {
+        "alert_id": alert.alert_id,
+        "user_id": alert.user_id,
+        "session_id": alert.session_id,
+        "event_id": alert.event_id,
+        "event_time": timestamp(alert.event_time_ms),
+        "score": alert.score,
+        "action": alert.action,
+        "severity": alert.severity,
+        "reason_codes": list(alert.reason_codes),
+        "fired_rules": list(alert.fired_rules),
+        "summary": alert.summary,
+        "version": alert.version,
+        "emitted_time": timestamp(emitted_ms),
+    }
+
+
+def label_row(envelope: Envelope) -> Row:
+    """The row of `labels` for a label.
+
+    Raises:
+      TypeError: the envelope holds another event.
+    """
+    label = envelope.event
+    if not isinstance(label, Label):
+        raise TypeError(f"a label was expected, not a {type(label).__name__}")
+    return {
+        "event_id": label.event_id,
+        "user_id": label.user_id,
+        "event_time": timestamp(label.event_time_ms),
+        "received_time": timestamp(envelope.received_ms),
+        "message_source": envelope.source,
+        "target_event_id": label.target_event_id,
+        "target_event_time": timestamp(label.target_event_time_ms),
+        "is_fraud": label.is_fraud,
+        "source": label.source,
+        "merchant_id": label.merchant_id,
+    }
+
+
+def dead_letter_row(dead_letter: DeadLetter) -> Row:
+    """The row of `dead_letters` for a dead letter, whole."""
+    known_ms = dead_letter.event_time_ms
+    return {
+        "dead_letter_id": dead_letter_id(dead_letter),
+        "reason": dead_letter.reason,
+        "field": _text(dead_letter.field),
+        "message": _text(dead_letter.message),
+        "payload": b64encode(dead_letter.payload).decode(),
+        "event_id": _text(dead_letter.event_id),
+        "user_id": _text(dead_letter.user_id),
+        "event_time": timestamp(known_ms)
+        if known_ms is not None and _FIRST_MS <= known_ms <= _LAST_MS
+        else None,
+        "received_time": timestamp(dead_letter.received_ms),
+        "source": _text(dead_letter.source),
+        "part": 0,
+        "part_count": 1,
+    }
+
+
+def _text(text: str | None) -> str | None:
+    """Text that can be encoded: what a broken message left in it must not break its dead letter too."""
+    return None if text is None else text.encode("utf-8", "replace").decode()
+
+
+def intake_row(count: IntakeCount) -> Row:
+    """The row of `intake` for a count of messages."""
+    return {
+        "count_id": count.count_id,
+        "received_time": timestamp(count.received_ms),
+        "message_count": count.message_count,
+    }
+
+
+def _score_row_now(score: Score) -> Row:
+    return score_row(score, now_ms())
+
+
+def _session_row_now(session: SessionRecord) -> Row:
+    return session_row(session, now_ms())
+
+
+def _session_rollup_row_now(rollup: SessionRollup) -> Row:
+    return session_rollup_row(rollup, now_ms())
+
+
+def _alert_row_now(alert: Alert) -> Row:
+    return alert_row(alert, now_ms())
+
+
+ROW_BUILDERS: Mapping[str, Callable[[Any], Row]] = {
+    "scores": _score_row_now,
+    "sessions": _session_row_now,
+    "session_rollups": _session_rollup_row_now,
+    "alerts": _alert_row_now,
+    "labels": label_row,
+    "dead_letters": dead_letter_row,
+    "intake": intake_row,
+}
+"""For each table, what makes a row of an element of the graph's output of that name, by this machine's clock."""
+
+
+def row_id(table: str, row: Mapping[str, Any]) -> str:
+    """The id of a row by its table's key, 32 hex digits: for BigQuery's own de-duplication of inserts."""
+    key = msgspec.json.encode([row[column] for column in TABLES[table].key])
+    return blake2b(key, digest_size=16).hexdigest()
+
+
+def split_row(table: str, row: Row) -> list[Row]:
+    """The rows that BigQuery can hold: the row itself, or the parts of a dead letter with a large payload."""
+    if table != "dead_letters" or len(row["payload"]) <= _base64_length(MAX_PART_BYTES):
+        return [row]
+    payload = b64decode(row["payload"])
+    starts = range(0, len(payload), MAX_PART_BYTES)
+    return [
+        {
+            **row,
+            "payload": b64encode(payload[start : start + MAX_PART_BYTES]).decode(),
+            "part": part,
+            "part_count": len(starts),
+        }
+        for part, start in enumerate(starts)
+    ]
+
+
+def _base64_length(size: int) -> int:
+    return -(-size // 3) * 4
+
+
+class RowError(msgspec.Struct, frozen=True):
+    """Why a row doesn't fit its table: the column, and what is wrong with its value."""
+
+    column: str
+    message: str
+
+
+def validate(table: str, row: Mapping[str, Any]) -> RowError | None:
+    """What BigQuery would refuse in a row, or None where it would take it. Never raises for any row.
+
+    Checked before the sink, as BigQuery refuses the good rows of a request along with a bad one.
+    """
+    checks = _CHECKS[table]
+    for name, value in row.items():
+        check = checks.get(name)
+        if check is None:
+            return RowError(str(name), f"{table} has no such column")
+        fault = check(value)
+        if fault is not None:
+            return RowError(name, fault)
+    if len(row) < len(checks):
+        for column in TABLES[table].columns:
+            if column.mode == "REQUIRED" and column.name not in row:
+                return RowError(column.name, "is missing")
+    return None
+
+
+def _string_fault(value: Any) -> str | None:
+    if type(value) is not str:
+        return _wrong(value, "a string")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "holds a lone surrogate, which is no character"
+    return None
+
+
+def _int_fault(value: Any) -> str | None:
+    if type(value) is not int:
+        return _wrong(value, "an integer")
+    return None if -(2**63) <= value < 2**63 else f"is an integer of {value.bit_length()} bits, not 64"
+
+
+def _float_fault(value: Any) -> str | None:
+    if type(value) is not float and type(value) is not int:
+        return _wrong(value, "a number")
+    try:
+        return None if math.isfinite(value) else f"is {value}, not a finite number"
+    except OverflowError:
+        return "is an integer beyond the range of numbers"
+
+
+def _bool_fault(value: Any) -> str | None:
+    return None if type(value) is bool else _wrong(value, "true or false")
+
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
+
+
+def _timestamp_fault(value: Any) -> str | None:
+    if type(value) is str and _RFC_3339.fullmatch(value):
+        try:
+            datetime.fromisoformat(value[:19])
+        except ValueError:
+            pass
+        else:
+            return None
+    return _wrong(value, "a time like 2026-03-01T12:34:56.789Z")
+
+
+def _bytes_fault(value: Any) -> str | None:
+    if type(value) is not str:
+        return _wrong(value, "base64")
+    try:
+        size = len(b64decode(value, validate=True))
+    except (binascii.Error, ValueError):
+        return _wrong(value, "base64")
+    return None if size <= MAX_PART_BYTES else f"has {size} bytes; split it into rows of {MAX_PART_BYTES}"
+
+
+def _wrong(value: Any, expected: str) -> str:
+    return f"is a {type(value).__name__}, not {expected}"
+
+
+_FAULTS: dict[str, Callable[[Any], str | None]] = {
+    "STRING": _string_fault,
+    "INT64": _int_fault,
+    "FLOAT64": _float_fault,
+    "BOOL": _bool_fault,
+    "TIMESTAMP": _timestamp_fault,
+    "BYTES": _bytes_fault,
+}
+
+
+def _check(column: Column) -> Callable[[Any], str | None]:
+    fault = _FAULTS[column.type]
+    if column.mode == "REQUIRED":
+        return lambda value: "is null" if value is None else fault(value)
+    if column.mode == "NULLABLE":
+        return lambda value: None if value is None else fault(value)
+    return lambda value: _list_fault(value, fault)
+
+
+def _list_fault(value: Any, fault: Callable[[Any], str | None]) -> str | None:
+    if type(value) is not list:
+        return _wrong(value, "a list")
+    return _first("holds null" if item is None else fault(item) for item in value)
+
+
+def _first(faults: Iterable[str | None]) -> str | None:
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def _checks(table: Table) -> dict[str, Callable[[Any], str | None]]:
+    return {column.name: _check(column) for column in table.columns}
+
+
+_CHECKS = {table.name: _checks(table) for table in TABLES.values()}
