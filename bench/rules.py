@@ -1,0 +1,133 @@
+"""Time of the rules for one event, beside plain Python lambdas that decide the same.
+
+Run: python -m bench.rules
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+from fraud_pipeline.rules import read_rules
+from transforms.conditions import tokenize
+from transforms.events import Login, Payment
+from transforms.features import FEATURE_INDEX, FEATURES
+from transforms.records import FeatureRecord
+from transforms.rules import Rule, RuleSet
+from transforms.scoring import score
+
+PythonRule: TypeAlias = tuple[str, Callable[[dict[str, Any]], bool]]
+
+ROUNDS = 7
+MANY = 300
+
+
+def main() -> None:
+    """Prints a table: microseconds for each event and rule, and the ratio to the floor."""
+    shipped = read_rules()
+    print(f"{'rules':>6} {'event':8} {'fired':>5} {'us/event':>9} {'us/rule':>8} {'floor us':>9} {'ratio':>6}")
+    for rules in (shipped, _many(shipped)):
+        floor = [_python(rule) for rule in rules.rules]
+        for name, record in _records().items():
+            expected = tuple(f.rule_id for f in rules.evaluate(record))
+            values = _values(record)
+            if _floor(floor, values) != expected:
+                raise SystemExit(f"the floor disagrees on {name}: {_floor(floor, values)} instead of {expected}")
+            cost = _time(partial(score, record, rules))
+            base = _time(partial(_floor_from_record, floor, record))
+            print(
+                f"{len(rules.rules):6} {name:8} {len(expected):5} {cost:9.1f} {cost / len(rules.rules):8.2f} "
+                f"{base:9.1f} {cost / base:6.1f}"
+            )
+
+
+def _many(rules: RuleSet) -> RuleSet:
+    """The rules again and again, their integer thresholds moved, so that all differ but ask for the same features."""
+    made = []
+    for i in range(MANY):
+        rule = rules.rules[i % len(rules.rules)]
+        step = i // len(rules.rules)
+        when = " ".join(
+            str(int(t.text) + step) if t.kind == "number" and t.text.isdigit() else t.text for t in tokenize(rule.when)
+        )
+        made.append(Rule(f"r{i}", rule.description, f"R{i}", rule.severity, rule.weight, when))
+    return RuleSet(tuple(made))
+
+
+_OPERATORS = {"&&": "and", "||": "or", "!": "not", "true": "True", "false": "False"}
+
+
+def _python(rule: Rule) -> PythonRule:
+    """The condition as a Python lambda over a dict of the known values."""
+    words = []
+    for token in tokenize(rule.when):
+        if token.kind == "name" and token.text != "in" and token.text not in _OPERATORS:
+            known = token.text.removeprefix("has_")
+            words.append(f"('{known}' in v)" if known != token.text else f"v['{token.text}']")
+        else:
+            words.append(_OPERATORS.get(token.text, token.text))
+    return rule.id, eval(f"lambda v: {' '.join(words)}")
+
+
+def _floor(rules: list[PythonRule], values: dict[str, Any]) -> tuple[str, ...]:
+    fired = []
+    for rule_id, condition in rules:
+        try:
+            if condition(values):
+                fired.append(rule_id)
+        except KeyError:
+            continue
+    return tuple(fired)
+
+
+def _floor_from_record(rules: list[PythonRule], record: FeatureRecord) -> tuple[str, ...]:
+    return _floor(rules, _values(record))
+
+
+def _values(record: FeatureRecord) -> dict[str, Any]:
+    event = record.event
+    values = {name: record.features[i] for name, i in FEATURE_INDEX.items() if record.features[i] is not None}
+    for name in ("device_id", "country", "outcome", "amount_minor"):
+        value = getattr(event, name, None)
+        if value is not None:
+            values[name] = value
+    values["event_type"] = type(event).__struct_config__.tag
+    return values
+
+
+def _records() -> dict[str, FeatureRecord]:
+    common: dict[str, Any] = {"user_id": "u1", "event_time_ms": 0, "device_id": "d1", "country": "DE"}
+    failure = Login(event_id="e1", outcome="failure", **common)
+    payment = Payment(event_id="e2", amount_minor=2_000, currency="EUR", **common)
+    place = {"travel_km": 3.0, "travel_speed_kmh": 12.0}
+    past = {"amount_to_mean_ratio_30d": 1.1, "amount_to_max_ratio_30d": 0.4, "seconds_since_login": 90.0}
+    return {
+        "login": _record(failure, login_failure_count_1h=1, failures_in_a_row=1, **place),
+        "payment": _record(payment, payment_count_30d=20, payment_count_10m=1, **place, **past),
+        "attack": _record(
+            failure, login_failure_count_10m=40, login_failure_count_1d=40, failures_in_a_row=40, **place
+        ),
+    }
+
+
+def _record(event: Login | Payment, **known: Any) -> FeatureRecord:
+    empty = {"int": 0, "float": 0.0, "bool": False}
+    values = [known.get(f.name, None if f.nullable else empty[f.type]) for f in FEATURES]
+    return FeatureRecord(event, values, 0, 1, "EVENT", False, 0)
+
+
+def _time(call: Callable[[], Any]) -> float:
+    """Microseconds a call: the best of some rounds, as the machine is shared."""
+    number, best = 200, float("inf")
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        for _ in range(number):
+            call()
+        best = min(best, (time.perf_counter() - start) / number)
+    return best * 1e6
+
+
+if __name__ == "__main__":
+    main()
