@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 
 from fraud_pipeline.simulate import drafts, spending
@@ -49,35 +49,47 @@ class PlannedAttack:
         return Attack(f"{self.scenario.name}-{self.number:04d}", self.scenario.name, self.intensity)
 
 
-def plan_attacks(
-    config: SimulationConfig, scenarios: Mapping[str, Scenario]
-) -> dict[int, list[PlannedAttack]]:
-    """The attacks of a run by day (counted from the first history day), each scenario's spread evenly.
+class AttackSchedule:
+    """Which attacks play on which day; each scenario's are spread evenly over the days."""
 
-    Raises:
-      ValueError: the configuration names a scenario that doesn't exist.
-    """
-    for name in config.attacks:
-        if name not in scenarios:
-            raise ValueError(f"there is no attack scenario {name!r}; there are {', '.join(scenarios)}")
-    days: dict[int, list[PlannedAttack]] = {}
-    for scenario in scenarios.values():
-        plan = config.attacks.get(scenario.name, AttackPlan())
-        count = plan.count
-        if count is None:
-            usual = scenario.per_1000_user_days * config.users * config.days / 1000
-            count = math.ceil(usual * config.attack_rate)
-        if plan.intensity == 0:
-            continue
-        first = Random(f"{config.seed}/{scenario.name}").random()
-        for number in range(count):
-            intensity = plan.intensity
-            if intensity is None:
-                spread = (first + number * _GOLDEN_RATIO) % 1
-                intensity = round(_FAINTEST + (1 - _FAINTEST) * spread, 2)
-            day = config.history_days + (2 * number + 1) * config.days // (2 * count)
-            days.setdefault(day, []).append(PlannedAttack(scenario, number, intensity))
-    return days
+    def __init__(self, config: SimulationConfig, scenarios: Mapping[str, Scenario]) -> None:
+        """Takes the numbers and intensities from the configuration.
+
+        Raises:
+          ValueError: the configuration names a scenario that doesn't exist.
+        """
+        for name in config.attacks:
+            if name not in scenarios:
+                raise ValueError(f"there is no attack scenario {name!r}; there are {', '.join(scenarios)}")
+        self._config = config
+        self._scenarios = scenarios
+
+    def on_day(self, day: int) -> Iterator[PlannedAttack]:
+        """The attacks of one day, counted from the first history day."""
+        config = self._config
+        day -= config.history_days
+        if day < 0:
+            return
+        for scenario in self._scenarios.values():
+            plan = config.attacks.get(scenario.name, AttackPlan())
+            count = plan.count
+            if count is None:
+                usual = scenario.per_1000_user_days * config.users * config.days / 1000
+                count = math.ceil(usual * config.attack_rate)
+            if plan.intensity == 0:
+                continue
+            shift = Random(f"{config.seed}/{scenario.name}").random()
+            for number in range(_first_on(day, count, config.days), _first_on(day + 1, count, config.days)):
+                intensity = plan.intensity
+                if intensity is None:
+                    spread = (shift + number * _GOLDEN_RATIO) % 1
+                    intensity = round(_FAINTEST + (1 - _FAINTEST) * spread, 2)
+                yield PlannedAttack(scenario, number, intensity)
+
+
+def _first_on(day: int, count: int, days: int) -> int:
+    """Number of the first of `count` attacks on a day or after it, when each is in the middle of its share of days."""
+    return -((days - 2 * count * day) // (2 * days))
 
 
 class Stage:
@@ -238,7 +250,7 @@ class Stage:
 
 
 def play(
-    world: World, day: int, attacks: Sequence[PlannedAttack], starts: Sequence[Sequence[int]], taken: set[int]
+    world: World, day: int, attacks: Iterable[PlannedAttack], starts: Sequence[Sequence[int]], taken: set[int]
 ) -> Iterator[Draft]:
     """The events of one day's attacks, each attack's in order. The arguments are as in `Stage`."""
     rng = Random()

@@ -23,11 +23,10 @@ def simulate(config: SimulationConfig) -> Iterator[Arrival]:
     Raises:
       ValueError: the configuration names an attack scenario that doesn't exist.
     """
-    plan = attacks.plan_attacks(config, load_scenarios())
-    return _run(config, plan)
+    return _run(config, attacks.AttackSchedule(config, load_scenarios()))
 
 
-def _run(config: SimulationConfig, plan: dict[int, list[attacks.PlannedAttack]]) -> Iterator[Arrival]:
+def _run(config: SimulationConfig, schedule: attacks.AttackSchedule) -> Iterator[Arrival]:
     world = World(config)
     mail = _Mail(config)
     rng = Random()
@@ -39,7 +38,7 @@ def _run(config: SimulationConfig, plan: dict[int, list[attacks.PlannedAttack]])
             for index, own in enumerate(starts)
             for number, start_ms in enumerate(own)
         )
-        mail.send(attacks.play(world, day, plan.get(day, ()), starts, taken))
+        mail.send(attacks.play(world, day, schedule.on_day(day), starts, taken))
         for start_ms, index, number in agenda:
             yield from mail.arrived_before(start_ms)
             mail.send(sessions.session(rng, world, world.people[index], day, number, start_ms))

@@ -27,7 +27,6 @@ class LineFile:
           path: its path, or `-`.
         """
         self._path = Path(path)
-        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
         self._raw: IO[bytes] | None = None
         self._file: IO[bytes]
 
@@ -42,6 +41,7 @@ class LineFile:
             return self
         if self._path.is_dir():
             raise UsageError(f"{str(self._path)!r} is a directory; give the name of a file")
+        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
         try:
             self._raw = self._temporary.open("wb")
         except OSError as error:

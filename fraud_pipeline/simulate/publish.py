@@ -164,11 +164,11 @@ class Publisher:
     ) -> None:
         self._client.stop()
         with self._changed:
-            all_done = error is not None or self._changed.wait_for(
-                lambda: self._under_way == 0, 2 * _GIVE_UP_SECONDS
-            )
-        self._client.transport.close()
-        if error is None:
-            self._raise_error()
+            all_done = self._changed.wait_for(lambda: self._under_way == 0, 2 * _GIVE_UP_SECONDS)
+        if all_done:
+            self._client.transport.close()
+        if error is not None:
+            return
+        self._raise_error()
         if not all_done:
             raise UsageError(f"{self._under_way:,} messages for {self.topic!r} got no answer; try again")
