@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 _DIGITS = "0123456789"
 _MINUTE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):")
 _FEW_DIGITS = re.compile(r"\.([0-9]{1,2})(?![0-9])")
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _SECOND_MS = {f"{second:02}": second * 1000 for second in range(61)}
 _FRACTION_MS = {f".{ms:03}": ms for ms in range(1000)}
@@ -62,7 +62,7 @@ def _minute_ms(prefix: str) -> int:
     match = _MINUTE.fullmatch(prefix)
     if match is None:
         raise ValueError(prefix)
-    minute = datetime(*map(int, match.groups()), tzinfo=timezone.utc)  # type: ignore[arg-type, misc]
+    minute = datetime(*map(int, match.groups()), tzinfo=UTC)  # type: ignore[arg-type, misc]
     return (minute - _EPOCH) // timedelta(milliseconds=1)
 
 
