@@ -56,9 +56,7 @@ def install(sample_seconds: float = SAMPLE_SECONDS) -> None:
             "look at transform_evaluator._PubSubReadEvaluator, adapt local_pubsub.py and its tests"
         )
     _Evaluator.sample_seconds = sample_seconds
-    transform_evaluator.TransformEvaluatorRegistry._test_evaluators_overrides[_DirectReadFromPubSub] = (
-        _Evaluator
-    )
+    transform_evaluator.TransformEvaluatorRegistry._test_evaluators_overrides[_DirectReadFromPubSub] = _Evaluator
 
 
 class WatermarkEstimate:
@@ -184,6 +182,4 @@ def _parse(value: str) -> Timestamp:
     try:
         return Timestamp(micros=int(value) * 1_000)
     except ValueError:
-        return Timestamp.from_rfc3339(value).to_precision(
-            Timestamp.MICROS_PRECISION, allow_lossy_conversion=True
-        )
+        return Timestamp.from_rfc3339(value).to_precision(Timestamp.MICROS_PRECISION, allow_lossy_conversion=True)

@@ -41,8 +41,7 @@ def sink_for(output: str, *, format: str | None = None, resume: bool = False) ->
         return BigquerySink(project=match[1], dataset=match[2])
     if not output or "://" in output:
         raise UsageError(
-            f"--output {output!r} is no local path; "
-            "give results.duckdb, a directory, or bigquery:project.dataset"
+            f"--output {output!r} is no local path; give results.duckdb, a directory, or bigquery:project.dataset"
         )
     path = Path(output).absolute()
     if path.suffix == ".duckdb":

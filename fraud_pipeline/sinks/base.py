@@ -59,9 +59,7 @@ class StagedSink(Sink):
         self._tables = outputs._fields
         for table in self._tables:
             step = f"Write{table.title().replace('_', '')}"
-            _ = getattr(outputs, table) | step >> StageRows(
-                self._staging.directory, table, row_builders[table]
-            )
+            _ = getattr(outputs, table) | step >> StageRows(self._staging.directory, table, row_builders[table])
 
     def finalize(self) -> None:
         if not self._tables:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fraud_pipeline.sinks.base import StagedSink
-from fraud_pipeline.sinks.duckdb import fill
 from fraud_pipeline.sinks.staging import replacing
 
 
@@ -16,22 +15,20 @@ class ParquetSink(StagedSink):
     """`<output>/<table>.parquet`, also for tables without rows; column types as in the DuckDB tables."""
 
     def _publish(self, staged: Mapping[str, list[Path]]) -> None:
-        import duckdb
+        from fraud_pipeline.tables.duckdb import connect, load
 
         self.output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.output, prefix=".", suffix=".tmp") as directory:
             database = Path(directory) / "tables.duckdb"
-            fill(database, staged)
-            with duckdb.connect(str(database)) as connection, contextlib.ExitStack() as stack:
+            load(database, staged)
+            with connect(database, read_only=True) as connection, contextlib.ExitStack() as stack:
                 for table in staged:
                     path = self.output / f"{table}.parquet"
                     rows = f'FROM "{table}"'
                     if self.resume and path.exists():
-                        rows = f"FROM read_parquet('{_quoted(path)}') UNION ALL {rows}"
+                        rows = f"FROM read_parquet('{_quoted(path)}') UNION ALL BY NAME {rows}"
                     temporary = stack.enter_context(replacing(path))
-                    connection.execute(
-                        f"COPY ({rows}) TO '{_quoted(temporary)}' (FORMAT parquet, COMPRESSION zstd)"
-                    )
+                    connection.execute(f"COPY ({rows}) TO '{_quoted(temporary)}' (FORMAT parquet, COMPRESSION zstd)")
 
 
 def _quoted(path: Path) -> str:
