@@ -29,7 +29,7 @@ def pipeline_options(arguments: Sequence[str], **defaults: object) -> PipelineOp
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)
+        options._add_argparse_args(parser)  # type: ignore[arg-type]
     _, unknown = parser.parse_known_args(list(arguments))
     if unknown:
         names = [name for action in parser._actions for name in action.option_strings]

@@ -22,7 +22,7 @@ from transforms.backfill import BackfillAggregation
 from transforms.events import DeadLetter, Envelope, Label, Message
 from transforms.hybrid import HybridAggregation
 from transforms.records import Score, SessionRecord
-from transforms.rollup import RollupSessions, SessionRollup
+from transforms.rollup import EARLY_SECONDS, RollupSessions, SessionRollup
 from transforms.score_events import RaiseAlerts, ScoreFeatures
 
 
@@ -56,7 +56,9 @@ def build(events: PCollection[Message], config: PipelineConfig) -> Outputs:
     return Outputs(
         scores=scores,
         sessions=aggregated.sessions,
-        session_rollups=scores | "RollupSessions" >> RollupSessions(config.gap_seconds, config.grace_seconds),
+        session_rollups=scores
+        | "RollupSessions"
+        >> RollupSessions(config.gap_seconds, config.grace_seconds, None if config.bounded else EARLY_SECONDS),
         alerts=scores | "RaiseAlerts" >> RaiseAlerts(),
         labels=split.labels,
         dead_letters=(parsed.dead_letters, aggregated.dead_letters) | "DeadLetters" >> beam.Flatten(),

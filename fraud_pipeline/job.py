@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import apache_beam as beam
 import msgspec
@@ -82,7 +83,7 @@ def stream(
     return _run(ReadMessagesFromPubsub(subscription, timestamp_attribute), options, sink, config)
 
 
-def _run(source: beam.PTransform, options: PipelineOptions, sink: Sink, config: PipelineConfig) -> int:
+def _run(source: beam.PTransform[Any, Any], options: PipelineOptions, sink: Sink, config: PipelineConfig) -> int:
     try:
         pipeline = beam.Pipeline(options=options)
     except ValueError as error:

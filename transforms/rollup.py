@@ -84,10 +84,12 @@ class RollupSessions(beam.PTransform[PCollection[Score], PCollection[SessionRoll
     Args:
       gap_seconds: silence that ends a session; as in the aggregation.
       grace_seconds: how long after its end a session still takes late scores.
+      early_seconds: processing time between early panes; None for no early panes, as for a bounded input.
     """
 
-    def __init__(self, gap_seconds: float, grace_seconds: float) -> None:
+    def __init__(self, gap_seconds: float, grace_seconds: float, early_seconds: int | None = EARLY_SECONDS) -> None:
         super().__init__()
+        self._early = early_seconds and trigger.AfterProcessingTime(early_seconds)
         self._gap_seconds = gap_seconds
         self._grace_seconds = grace_seconds
 
@@ -99,9 +101,7 @@ class RollupSessions(beam.PTransform[PCollection[Score], PCollection[SessionRoll
             | "IntoSessions"
             >> beam.WindowInto(
                 Sessions(self._gap_seconds),
-                trigger=trigger.AfterWatermark(
-                    early=trigger.AfterProcessingTime(EARLY_SECONDS), late=trigger.AfterCount(1)
-                ),
+                trigger=trigger.AfterWatermark(early=self._early, late=trigger.AfterCount(1)),
                 accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
                 allowed_lateness=self._grace_seconds,
                 timestamp_combiner=TimestampCombiner.OUTPUT_AT_EOW,
