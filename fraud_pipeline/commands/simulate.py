@@ -36,7 +36,7 @@ examples:
   a day of 200 users, after three quiet days:
     fraud-pipeline simulate --output events.jsonl --labels labels.jsonl
   about a million messages, compressed:
-    fraud-pipeline simulate --users 5000 --days 30 --output events.jsonl.gz --labels labels.jsonl.gz
+    fraud-pipeline simulate --users 5000 --days 20 --output events.jsonl.gz --labels labels.jsonl.gz
   three careful takeovers and nothing else, in perfect order:
     fraud-pipeline simulate --attack-rate 0 --attack account_takeover=3@0.1 --in-order --output events.jsonl
   the usual attacks, all of them careful:

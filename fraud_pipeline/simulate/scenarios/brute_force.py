@@ -13,7 +13,7 @@ def _play(stage: Stage) -> None:
     succeeds = rng.random() < 0.4
     time_ms = stage.some_time_ms()
     device, origin = stage.new_device(), stage.behind_proxy(city)
-    for number in range(round(stage.scaled(14, 150))):
+    for number in range(round(stage.scaled(12, 80))):
         if number % tries_per_address == 0:
             origin = stage.behind_proxy(city)
             if rng.random() > stage.intensity:
@@ -27,6 +27,6 @@ def _play(stage: Stage) -> None:
 SCENARIO = Scenario(
     name="brute_force",
     help="Many passwords tried on one account; some get in.",
-    per_1000_user_days=15,
+    per_1000_user_days=10,
     play=_play,
 )

@@ -14,7 +14,7 @@ def _play(stage: Stage) -> None:
     time_ms = stage.some_time_ms()
     stage.login(person, time_ms, device, origin, success=True)
     card_id = token(rng, "c-")
-    for _ in range(round(stage.scaled(7, 50))):
+    for _ in range(round(stage.scaled(6, 30))):
         time_ms += stage.pause_ms(400, 2)
         stage.purchase(
             person,

@@ -9,7 +9,7 @@ from fraud_pipeline.simulate.spending import usual_dollars
 
 def _play(stage: Stage) -> None:
     rng = stage.rng
-    accounts = stage.accounts(round(stage.scaled(12, 120)))
+    accounts = stage.accounts(round(stage.scaled(10, 60)))
     hits = set(rng.sample(range(len(accounts)), max(1, round(0.05 * len(accounts)))))
     pool_size = max(3, round(len(accounts) / stage.scaled(1, 8)))
     devices = [stage.new_device() for _ in range(pool_size)]
@@ -35,6 +35,6 @@ def _play(stage: Stage) -> None:
 SCENARIO = Scenario(
     name="credential_stuffing",
     help="Leaked passwords tried on many accounts from many addresses, few tries each; some work.",
-    per_1000_user_days=7,
+    per_1000_user_days=10,
     play=_play,
 )
