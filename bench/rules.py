@@ -56,14 +56,14 @@ def _many(rules: RuleSet) -> RuleSet:
     return RuleSet(tuple(made))
 
 
-_OPERATORS = {"&&": "and", "||": "or", "!": "not", "true": "True", "false": "False"}
+_OPERATORS = {"&&": "and", "||": "or", "!": "not", "true": "True", "false": "False", "in": "in", "double": "float"}
 
 
 def _python(rule: Rule) -> PythonRule:
     """The condition as a Python lambda over a dict of the known values."""
     words = []
     for token in tokenize(rule.when):
-        if token.kind == "name" and token.text != "in" and token.text not in _OPERATORS:
+        if token.kind == "name" and token.text not in _OPERATORS:
             known = token.text.removeprefix("has_")
             words.append(f"('{known}' in v)" if known != token.text else f"v['{token.text}']")
         else:
@@ -102,7 +102,12 @@ def _records() -> dict[str, FeatureRecord]:
     failure = Login(event_id="e1", outcome="failure", **common)
     payment = Payment(event_id="e2", amount_minor=2_000, currency="EUR", **common)
     place = {"travel_km": 3.0, "travel_speed_kmh": 12.0}
-    past = {"amount_to_mean_ratio_30d": 1.1, "amount_to_max_ratio_30d": 0.4, "seconds_since_login": 90.0}
+    past: dict[str, Any] = {
+        "payment_amount_mean_minor_30d": 1_800.0,
+        "amount_to_mean_ratio_30d": 1.1,
+        "amount_to_max_ratio_30d": 0.4,
+        "seconds_since_login": 90.0,
+    }
     return {
         "login": _record(failure, login_failure_count_1h=1, failures_in_a_row=1, **place),
         "payment": _record(payment, payment_count_30d=20, payment_count_10m=1, **place, **past),

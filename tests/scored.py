@@ -32,7 +32,13 @@ def payment(at_ms: int = 0, amount_minor: int = 2_000, **fields: Any) -> Payment
     return Payment(**{**_HOME, **_common(at_ms), "amount_minor": amount_minor, "currency": "EUR", **fields})
 
 
-_HOME: dict[str, Any] = {"ip": "192.0.2.1", "device_id": "phone", "country": "DE", "latitude": 52.52, "longitude": 13.40}
+_HOME: dict[str, Any] = {
+    "ip": "192.0.2.1",
+    "device_id": "phone",
+    "country": "DE",
+    "latitude": 52.52,
+    "longitude": 13.40,
+}
 
 
 def _common(at_ms: int) -> dict[str, Any]:

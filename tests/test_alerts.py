@@ -92,12 +92,13 @@ def test_the_summary_is_a_sentence_with_values_and_units() -> None:
         seconds_since_login=120.0,
         travel_km=10_234.5,
         travel_speed_kmh=3_412.25,
+        is_new_country=True,
     )
     assert raised(taken).summary == (
         "Block the payment of 1,299.00 EUR of user u1 at 2026-01-01 12:04:00 UTC from BR: account takeover payment, "
         "impossible travel (score 0.97, critical). Seen: failures before login: 12 events, login from new country: no, "
-        "login from new device: yes, seconds since login: 120.0 seconds, travel: 10,234.5 km, "
-        "travel speed: 3,412.2 km/h."
+        "login from new device: yes, seconds since login: 120.0 seconds, new country: yes, new device: no, "
+        "travel: 10,234.5 km, travel speed: 3,412.2 km/h."
     )
     guessing = record(login(0, "failure", country=None), failures_in_a_row=6, login_failure_count_10m=6)
     assert raised(guessing).summary == (

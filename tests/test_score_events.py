@@ -22,8 +22,14 @@ from transforms.scoring import score
 SHIPPED = read_rules()
 RECORDS = [
     record(login(0, "failure"), version=1, failures_in_a_row=6, login_failure_count_10m=6),
-    record(login(MINUTE), version=2, failures_before_login=9, login_from_new_device=True),
-    record(payment(2 * MINUTE), version=3, failures_before_login=9, seconds_since_login=60.0),
+    record(login(MINUTE), version=2, failures_before_login=9, login_from_new_device=True, seconds_since_last_event=5.0),
+    record(
+        payment(2 * MINUTE),
+        version=3,
+        failures_before_login=9,
+        login_from_new_device=True,
+        seconds_since_login=60.0,
+    ),
     record(payment(3 * MINUTE), version=4),
 ]
 
