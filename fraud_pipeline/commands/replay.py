@@ -1,0 +1,160 @@
+"""`fraud-pipeline replay`: puts dead letters back in, once each."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+from fraud_pipeline.errors import UsageError
+
+_DESCRIPTION = "Puts dead letters back in after a fix, byte for byte, each once, however often this is run."
+
+_EXAMPLES = """\
+which: by default all but these, which could only be rejected again:
+  DUPLICATE, of events that were scored; SINK_REJECTED, whose payload is a table's row and no message
+
+once each: what was put back is recorded, in the results file's table replayed_dead_letters, or beside an export in
+  a file ending in .replayed. A file that is written to is also searched for what a killed run has put there. A
+  topic can't be: a killed run leaves up to 500 messages that the next one publishes again, with the same
+  attribute dead_letter_id. Events among them that were scored become DUPLICATE dead letters, and count once.
+
+examples:
+  what would be put back, by reason:
+    fraud-pipeline replay --from results.duckdb --to fixed.jsonl --dry-run
+  what wasn't JSON on one day, into a file, and then that file through the job:
+    fraud-pipeline replay --from results.duckdb --reason NOT_JSON --since 2026-03-01 --until 2026-03-02 --to fixed.jsonl
+    fraud-pipeline run --input fixed.jsonl --output fixed.duckdb
+  into a file beside the events that did get through, each at its own place in time:
+    fraud-pipeline replay --from results.duckdb --to events.jsonl --received-time original
+  an export of BigQuery's table dead_letters, back into the topic:
+    fraud-pipeline replay --from dead_letters.jsonl.gz --to pubsub:projects/P/topics/events
+"""
+
+_PUBSUB = "pubsub:"
+_NOT_BY_DEFAULT = ("DUPLICATE", "SINK_REJECTED")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declares the arguments."""
+    parser = subparsers.add_parser(
+        "replay",
+        help="put dead letters back in, once each",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        required=True,
+        metavar="PATH",
+        help="results.duckdb; an output directory; or an export of the table dead_letters, as JSON lines (payload "
+        "in base64; gzipped or not) or Parquet",
+    )
+    parser.add_argument(
+        "--to",
+        required=True,
+        metavar="PATH|pubsub:TOPIC",
+        help="a JSONL file, which keeps what it holds; or pubsub:projects/P/topics/T",
+    )
+    parser.add_argument(
+        "--reason",
+        action="append",
+        metavar="CODE",
+        help="only dead letters of this reason; may be given again",
+    )
+    for name, meaning in (
+        ("since", "received at this time or later"),
+        ("until", "received before this time"),
+    ):
+        parser.add_argument(
+            f"--{name}", metavar="TIME", help=f"only those {meaning}: 2026-03-01, or 2026-03-01T12:34:56Z"
+        )
+    parser.add_argument(
+        "--received-time",
+        choices=("now", "original"),
+        default="now",
+        help="when a line of the file counts as received: now, so that what came FROM_THE_FUTURE may be in the past "
+        "by now; or when it was first (now)",
+    )
+    parser.add_argument(
+        "--timestamp-attribute",
+        metavar="NAME",
+        help="Pub/Sub attribute to put the event time into, for a job that is run with the same option",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be put back, and change nothing"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Puts dead letters back and says how many."""
+    from fraud_pipeline.dead_letters import (
+        Destination,
+        FileDestination,
+        Filters,
+        PubsubDestination,
+        Store,
+        replay,
+    )
+    from transforms.wire import LAST_MS
+
+    now = time.time()
+    now_ms = int(now * 1000)
+    filters = Filters(
+        reasons=_reasons(args.reason),
+        since_ms=0 if args.since is None else _time_ms("--since", args.since),
+        until_ms=LAST_MS if args.until is None else _time_ms("--until", args.until),
+    )
+    if filters.since_ms >= filters.until_ms:
+        raise UsageError(f"--since {args.since} isn't before --until {args.until}; swap them")
+    destination: Destination
+    if args.to.startswith(_PUBSUB):
+        if args.received_time == "original":
+            raise UsageError(
+                "--received-time original is for files: Pub/Sub stamps what it receives; leave it out"
+            )
+        destination = PubsubDestination(args.to.removeprefix(_PUBSUB), now_ms, args.timestamp_attribute)
+    else:
+        if args.timestamp_attribute is not None:
+            raise UsageError("--timestamp-attribute is for Pub/Sub, not for files; leave it out")
+        destination = FileDestination(Path(args.to), now_ms if args.received_time == "now" else None)
+    with Store(Path(args.source), args.to, now, read_only=args.dry_run) as store:
+        summary = replay(store, destination, filters)
+
+    verb = "would be put back into" if args.dry_run else "put back into"
+    print(f"{summary.put_back.total():>10,} {verb} {args.to}")
+    for reason, count in summary.put_back.most_common():
+        print(f"{count:>14,} {reason}")
+    print(f"{summary.before:>10,} put back before")
+    if summary.incomplete:
+        print(
+            f"{summary.incomplete:>10,} left: a part of the payload is missing; export the whole table",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _reasons(wanted: list[str] | None) -> list[str]:
+    from transforms.events import Reason
+
+    known = [value for name, value in vars(Reason).items() if name.isupper()]
+    for reason in wanted or ():
+        if reason not in known:
+            raise UsageError(f"--reason {reason!r} is no reason; give one of {', '.join(known)}")
+    return wanted or [reason for reason in known if reason not in _NOT_BY_DEFAULT]
+
+
+def _time_ms(option: str, text: str) -> int:
+    from transforms.rfc3339 import epoch_ms
+
+    try:
+        return epoch_ms(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r} {error}") from error
