@@ -82,9 +82,7 @@ def test_any_number_of_users_and_days(users: int, days: int, history_days: int) 
     config = SimulationConfig(users=users, days=days, history_days=history_days, seed=3)
     arrivals = list(simulate(config))
 
-    assert {event_of(a).user_id for a in arrivals if a.kind == "event"} <= {
-        f"u-{i:07d}" for i in range(users)
-    }
+    assert {event_of(a).user_id for a in arrivals if a.kind == "event"} <= {f"u-{i:07d}" for i in range(users)}
     assert {arrival.label.scenario for arrival in arrivals if arrival.label} == set(SCENARIOS)
 
 
@@ -120,9 +118,7 @@ def test_sessions_are_a_handful_of_events_one_to_three_times_a_day(quiet: list[L
     assert max(sizes) < 60
 
 
-def test_people_sleep_at_night_in_their_own_time_zone(
-    quiet: list[Login | Payment], people: dict[str, Person]
-) -> None:
+def test_people_sleep_at_night_in_their_own_time_zone(quiet: list[Login | Payment], people: dict[str, Person]) -> None:
     for countries in (("GB", "DE", "FR", "ES", "IT"), ("US", "CA"), ("IN", "JP", "AU", "SG")):
         hours: Counter[int] = Counter()
         for event in quiet:
@@ -166,16 +162,12 @@ def test_mobile_addresses_change_and_some_lines_have_ipv6(quiet: list[Login | Pa
     assert 0.03 < statistics.mean(":" in (event.ip or "") for event in quiet) < 0.4
 
 
-def test_travellers_fly_at_the_speed_of_planes(
-    quiet: list[Login | Payment], people: dict[str, Person]
-) -> None:
+def test_travellers_fly_at_the_speed_of_planes(quiet: list[Login | Payment], people: dict[str, Person]) -> None:
     flights = 0
     for user, events in by_user(quiet).items():
         if people[user].uses_vpn:
             continue
-        placed = [
-            (event.event_time_ms, nearest_city(event)) for event in events if event.latitude is not None
-        ]
+        placed = [(event.event_time_ms, nearest_city(event)) for event in events if event.latitude is not None]
         for (start_ms, origin), (end_ms, destination) in itertools.pairwise(placed):
             if origin is not destination:
                 flights += 1
@@ -192,9 +184,7 @@ def test_phones_payees_and_cards_are_new_once_in_a_while(quiet: list[Login | Pay
     for field, least in (("device_id", 10), ("payee_id", 20), ("card_id", 5)):
         newcomers = 0
         for events in users.values():
-            values = [
-                (event.event_time_ms, value) for event in events if (value := getattr(event, field, None))
-            ]
+            values = [(event.event_time_ms, value) for event in events if (value := getattr(event, field, None))]
             known = {value for time_ms, value in values if time_ms < late}
             newcomers += bool(known and {value for _, value in values} - known)
         assert newcomers >= least, field
@@ -464,9 +454,7 @@ def test_card_testing_makes_many_small_payments_with_several_cards(intensity: fl
     usual: dict[str, float] = {}
     for currency in {event.currency for event in others if isinstance(event, Payment)}:
         usual[currency] = statistics.median(
-            event.amount_minor
-            for event in others
-            if isinstance(event, Payment) and event.currency == currency
+            event.amount_minor for event in others if isinstance(event, Payment) and event.currency == currency
         )
     for events in attacks.values():
         payments = [event for event in events if isinstance(event, Payment)]

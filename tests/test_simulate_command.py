@@ -66,9 +66,7 @@ def test_the_file_holds_what_was_simulated_with_its_times_and_is_readable(tmp_pa
     assert set(first) == {"received_ms", "payload"}
     assert set(json.loads(first["payload"])) >= {"event_id", "event_type", "user_id", "event_time"}
     truth = [json.loads(line) for line in labels.read_bytes().splitlines()]
-    assert [list(label) for label in truth] == [["event_id", "scenario", "attack_id", "intensity"]] * len(
-        truth
-    )
+    assert [list(label) for label in truth] == [["event_id", "scenario", "attack_id", "intensity"]] * len(truth)
     assert [label["event_id"] for label in truth] == [a.label.event_id for a in arrivals if a.label]
 
 
@@ -80,9 +78,7 @@ def test_compressed_output_holds_the_same_lines(tmp_path: Path) -> None:
 
 
 def test_standard_output_can_be_piped_and_cut_short() -> None:
-    full = subprocess.run(
-        [*COMMAND, "--users", "5", "--output", "-"], capture_output=True, cwd=ROOT, check=True
-    )
+    full = subprocess.run([*COMMAND, "--users", "5", "--output", "-"], capture_output=True, cwd=ROOT, check=True)
     assert len(messages_of(full.stdout)) > 50
     assert b"Traceback" not in full.stderr
     cut = subprocess.run(
@@ -147,8 +143,7 @@ def test_attacks_are_asked_for_by_number_and_intensity(tmp_path: Path) -> None:
     arguments = ["simulate", *options.split(), "--output", str(tmp_path / "e.jsonl"), "--labels", str(labels)]
     assert main(arguments) == 0
     seen = Counter(
-        (label["attack_id"], label["intensity"])
-        for label in map(json.loads, labels.read_bytes().splitlines())
+        (label["attack_id"], label["intensity"]) for label in map(json.loads, labels.read_bytes().splitlines())
     )
     assert set(seen) == {("brute_force-0000", 0.3), ("brute_force-0001", 0.3)}
 
@@ -276,15 +271,11 @@ def test_publishing_sends_every_payload_once(tmp_path: Path) -> None:
             while received.total() < expected.total():
                 messages = subscriber.pull(subscription=subscription, max_messages=1000).received_messages
                 received.update(message.message.data for message in messages)
-                subscriber.acknowledge(
-                    subscription=subscription, ack_ids=[message.ack_id for message in messages]
-                )
+                subscriber.acknowledge(subscription=subscription, ack_ids=[message.ack_id for message in messages])
         assert received == expected
         assert b"" in received
 
-        stopped = subprocess.Popen(
-            [*COMMAND, "--publish", topic, "--rate", "5"], stderr=subprocess.PIPE, cwd=ROOT
-        )
+        stopped = subprocess.Popen([*COMMAND, "--publish", topic, "--rate", "5"], stderr=subprocess.PIPE, cwd=ROOT)
         time.sleep(4)
         stopped.send_signal(signal.SIGINT)
         _, stderr = stopped.communicate()

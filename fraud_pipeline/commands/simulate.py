@@ -33,7 +33,7 @@ labels: a line for each event of an attack, kept apart from what the job reads:
   {{"event_id":"e-...","scenario":"brute_force","attack_id":"brute_force-0002","intensity":0.36}}
 
 examples:
-  a day of 200 users, after three quiet days:
+  a day of 200 users, after four quiet days:
     fraud-pipeline simulate --output events.jsonl --labels labels.jsonl
   about a million messages, compressed:
     fraud-pipeline simulate --users 5000 --days 20 --output events.jsonl.gz --labels labels.jsonl.gz
@@ -73,22 +73,18 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     traffic.add_argument(
         "--history-days",
         type=int,
-        default=3,
+        default=4,
         metavar="N",
-        help="quiet days before them, so that users have habits that an attack can break (default: 3)",
+        help="quiet days before them, so that users have habits that an attack can break (default: 4)",
     )
-    traffic.add_argument(
-        "--seed", type=int, default=7, metavar="N", help="another seed, other traffic (default: 7)"
-    )
+    traffic.add_argument("--seed", type=int, default=7, metavar="N", help="another seed, other traffic (default: 7)")
     when = traffic.add_mutually_exclusive_group()
     when.add_argument(
         "--start",
         metavar="TIME",
         help="start of the first day with attacks: a date, an RFC 3339 time, or now (default: 2025-06-02)",
     )
-    when.add_argument(
-        "--end", metavar="TIME", help="end of the last day instead; with now, nothing lies in the future"
-    )
+    when.add_argument("--end", metavar="TIME", help="end of the last day instead; with now, nothing lies in the future")
 
     attacks = parser.add_argument_group("attacks")
     attacks.add_argument(
@@ -233,9 +229,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
     if args.output is None and args.publish is None:
         raise UsageError("there is nowhere to write to; give --output events.jsonl or --publish TOPIC")
     if args.labels is not None and args.labels == args.output:
-        raise UsageError(
-            f"--output and --labels are both {args.output!r}; labels stay apart: give another path"
-        )
+        raise UsageError(f"--output and --labels are both {args.output!r}; labels stay apart: give another path")
     if args.publish is None and (args.speed_up is not None or args.rate is not None):
         raise UsageError("--speed-up and --rate pace --publish, which isn't given; add --publish TOPIC")
     if args.speed_up is not None and not 0 <= args.speed_up < float("inf"):
@@ -336,9 +330,7 @@ def _until(arrivals: Iterator[Arrival], end_ms: int) -> Iterator[Arrival]:
 
 def _summarize(counts: Counter[str], args: argparse.Namespace, stop: list[int]) -> None:
     labels = counts.pop("labels", 0)
-    kinds = ", ".join(
-        f"{counts[kind]:,} {kind}" for kind in ("duplicate", "conflict", "malformed") if counts[kind]
-    )
+    kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in ("duplicate", "conflict", "malformed") if counts[kind])
     places = " and ".join(place for place in (args.output, args.publish) if place is not None)
     print(
         f"{'stopped: ' if stop else ''}{counts.total():,} messages to {places}"

@@ -179,16 +179,12 @@ class Stage:
 
     def behind_proxy(self, city: City) -> Origin:
         """An origin in a city, by way of other people's lines for the careful, and of data centres for the loud."""
-        return origin_in(
-            self.rng, city, proxy_address(self.rng, city.country, hosting_share=self.between(0, 0.5))
-        )
+        return origin_in(self.rng, city, proxy_address(self.rng, city.country, hosting_share=self.between(0, 0.5)))
 
     def login(self, person: Person, time_ms: int, device: Device, origin: Origin, *, success: bool) -> None:
         """Adds a login attempt."""
         self.drafts.append(
-            drafts.login(
-                self.rng, person.user_id, time_ms, device, origin, success=success, attack=self._attack
-            )
+            drafts.login(self.rng, person.user_id, time_ms, device, origin, success=success, attack=self._attack)
         )
 
     def purchase(

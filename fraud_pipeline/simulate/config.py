@@ -82,7 +82,7 @@ class SimulationConfig:
 
     users: int = 200
     days: int = 1
-    history_days: int = 3
+    history_days: int = 4
     seed: int = 7
     start_ms: int = DEFAULT_START_MS
     attack_rate: float = 1.0
@@ -100,9 +100,7 @@ class SimulationConfig:
         if not 0 <= self.seed < 1 << 63:
             raise ValueError(f"the seed is {self.seed}; give an integer from 0 to 2^63 - 1")
         if not 0 <= self.attack_rate <= 1000:
-            raise ValueError(
-                f"the attack rate is {self.attack_rate}; give 0 (none), 1 (as usual), up to 1000"
-            )
+            raise ValueError(f"the attack rate is {self.attack_rate}; give 0 (none), 1 (as usual), up to 1000")
         if self.begin_ms < _YEAR_2000_MS:
             raise ValueError("the traffic would begin before 2000; start later or give fewer history days")
         if self.end_ms > _YEAR_9999_MS:

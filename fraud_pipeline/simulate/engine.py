@@ -34,9 +34,7 @@ def _run(config: SimulationConfig, schedule: attacks.AttackSchedule) -> Iterator
     for day in range(config.history_days + config.days):
         starts = [sessions.plan_day(rng, world, person, day) for person in world.people]
         agenda = sorted(
-            (start_ms, index, number)
-            for index, own in enumerate(starts)
-            for number, start_ms in enumerate(own)
+            (start_ms, index, number) for index, own in enumerate(starts) for number, start_ms in enumerate(own)
         )
         mail.send(attacks.play(world, day, schedule.on_day(day), starts, taken))
         for start_ms, index, number in agenda:

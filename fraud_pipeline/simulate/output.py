@@ -45,9 +45,7 @@ class LineFile:
         try:
             self._raw = self._temporary.open("wb")
         except OSError as error:
-            raise UsageError(
-                f"can't write {str(self._path)!r}: {error.strerror}; choose another path"
-            ) from error
+            raise UsageError(f"can't write {str(self._path)!r}: {error.strerror}; choose another path") from error
         if self._path.suffix == ".gz":
             zipped = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, compresslevel=6, mtime=0)
             self._file = cast(IO[bytes], io.BufferedWriter(cast(io.RawIOBase, zipped), 1 << 18))

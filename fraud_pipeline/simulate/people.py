@@ -37,7 +37,7 @@ PERSONAS: tuple[Persona, ...] = (
     Persona("regular", 50, (30, 40, 5, 18, 7)),
     Persona("shopper", 20, (15, 70, 5, 8, 2)),
     Persona("commuter", 12, (15, 25, 50, 8, 2)),
-    Persona("gamer", 8, (10, 20, 65, 5, 0)),
+    Persona("gamer", 5, (15, 30, 50, 5, 0)),
     Persona("bill payer", 10, (25, 15, 0, 35, 25)),
 )
 

@@ -42,9 +42,7 @@ def progress(config: SimulationConfig) -> Iterator[Callable[[int, int], None]]:
     columns = (
         TextColumn("{task.fields[when]}"),
         BarColumn(),
-        TextColumn(
-            "{task.percentage:>3.0f} %  {task.fields[messages]:,} messages  {task.fields[rate]:,.0f}/s"
-        ),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[messages]:,} messages  {task.fields[rate]:,.0f}/s"),
         TimeRemainingColumn(),
     )
     begun = shown = time.monotonic()

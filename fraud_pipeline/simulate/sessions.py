@@ -6,6 +6,7 @@ the same whatever attacks are added.
 
 from __future__ import annotations
 
+import math
 from random import Random
 
 from fraud_pipeline.simulate import spending
@@ -26,7 +27,7 @@ from fraud_pipeline.simulate.people import Person, Trip, World, poisson
 from fraud_pipeline.simulate.places import CITIES, MINUTE_MS, City, flight_ms
 
 KINDS = ("check", "shop", "small", "transfer", "bills")
-"""Kinds of session: a look at the account; purchases; many tiny ones; money to people; the month's bills."""
+"""Kinds of session: a look at the account; purchases; tiny ones (a ride, a game); money to people; bills."""
 
 LONGEST_GAP_MS = 285_000
 _HOUR_MS = 60 * MINUTE_MS
@@ -191,7 +192,7 @@ def _use(
     elif kind == "small":
         merchant = spending.choose_merchant(rng, world, person, country)
         card_id = spending.choose_card(rng, person)
-        for _ in range(3 + int(6 * rng.random() ** 2)):
+        for _ in range(1 + int(4 * rng.random() ** 2.5)):
             time_ms += _gap(rng, 45)
             drafts.append(
                 spending.purchase(
@@ -203,7 +204,7 @@ def _use(
                     country=country,
                     merchant=merchant,
                     card_id=card_id,
-                    dollars=0.6 + 4 * rng.random(),
+                    dollars=math.exp(rng.gauss(1.1, 0.5)),
                 )
             )
     else:
@@ -212,9 +213,7 @@ def _use(
             time_ms += _gap(rng, 60)
             payee_id = rng.choice(person.payees) if bills else spending.choose_payee(rng, person)
             dollars = spending.usual_dollars(rng, person) * (3 if bills else 2)
-            drafts.append(
-                spending.transfer(rng, person, time_ms, device, origin, payee_id=payee_id, dollars=dollars)
-            )
+            drafts.append(spending.transfer(rng, person, time_ms, device, origin, payee_id=payee_id, dollars=dollars))
 
 
 def _gap(rng: Random, median_seconds: float) -> int:

@@ -26,9 +26,7 @@ def _play(stage: Stage) -> None:
             stage.transfer(person, time_ms, device, origin, payee_id=payee_id, dollars=dollars)
         else:
             merchant = stage.merchant(origin.country)
-            stage.purchase(
-                person, time_ms, device, origin, merchant=merchant, card_id=person.cards[0], dollars=dollars
-            )
+            stage.purchase(person, time_ms, device, origin, merchant=merchant, card_id=person.cards[0], dollars=dollars)
             payee_id = token(rng, "p-")
 
 

@@ -30,9 +30,7 @@ def _play(stage: Stage) -> None:
         time_ms += stage.pause_ms(240, 20)
         merchant = stage.merchant(origin.country)
         dollars = usual_dollars(rng, person) * stage.scaled(1, 4)
-        stage.purchase(
-            person, time_ms, device, origin, merchant=merchant, card_id=person.cards[0], dollars=dollars
-        )
+        stage.purchase(person, time_ms, device, origin, merchant=merchant, card_id=person.cards[0], dollars=dollars)
 
 
 SCENARIO = Scenario(

@@ -25,12 +25,10 @@ def _play(stage: Stage) -> None:
     payments = 1 + round(stage.between(1, 5) * rng.random())
     for number in range(payments):
         time_ms += stage.pause_ms(1_200, 25)
-        growing = (number + 1) / payments
-        dollars = usual * stage.scaled(4, 30) * rng.lognormvariate(0, 0.2) * growing
+        growing = math.sqrt((number + 1) / payments)
+        dollars = usual * stage.scaled(6, 60) * rng.lognormvariate(0, 0.2) * growing
         merchant = stage.merchant(origin.country)
-        stage.purchase(
-            person, time_ms, device, origin, merchant=merchant, card_id=person.cards[0], dollars=dollars
-        )
+        stage.purchase(person, time_ms, device, origin, merchant=merchant, card_id=person.cards[0], dollars=dollars)
 
 
 SCENARIO = Scenario(
