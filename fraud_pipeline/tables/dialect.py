@@ -44,10 +44,11 @@ def parse(sql: str) -> exp.Query:
 def _syntax_error(error: SqlglotError) -> SqlError:
     details = getattr(error, "errors", None)
     if not details:
-        return SqlError(" ".join(str(error).split()))
+        return SqlError("a string, comment or quoted name isn't closed")
     first = details[0]
-    near = first["highlight"] or "the end"
-    return SqlError(f"{first['description'].rstrip('.')}, near {near!r}", first["line"], first["col"])
+    near = first["highlight"]
+    message = f"{first['description'].rstrip('.')}, near {near!r}"
+    return SqlError(message, first["line"], max(1, first["col"] - len(near) + 1))
 
 
 def to_duckdb(query: exp.Query, tables: Collection[str] = ()) -> str:
@@ -157,6 +158,13 @@ def _bytes_to_text(node: exp.SafeConvertBytesToString) -> exp.Expr:
     return exp.func("COALESCE", decoded, exp.cast(node.this.copy(), "TEXT"))
 
 
+def _countif(node: exp.CountIf) -> exp.Expr:
+    """Without a row that isn't NULL, BigQuery counts 0 and DuckDB's count_if gives NULL."""
+    if isinstance(node.this, exp.Distinct):
+        return node
+    return exp.Count(this=exp.Case(ifs=[exp.If(this=node.this, true=exp.Literal.number(1))]))
+
+
 def _array_agg(node: exp.ArrayAgg | exp.IgnoreNulls) -> exp.Expr:
     """ARRAY_AGG(... LIMIT n): a slice of the list."""
     aggregate = node.this if isinstance(node, exp.IgnoreNulls) else node
@@ -180,6 +188,7 @@ _RULES: dict[type[exp.Expr], Callable[..., exp.Expr]] = {
     exp.Format: _format,
     exp.ByteLength: _byte_length,
     exp.SafeConvertBytesToString: _bytes_to_text,
+    exp.CountIf: _countif,
     exp.ArrayAgg: _array_agg,
     exp.IgnoreNulls: _array_agg,
 }

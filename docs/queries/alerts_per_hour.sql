@@ -1,0 +1,13 @@
+-- Which scenarios raise alerts, hour by hour?
+-- Look for an hour with many users under one reason: an attack runs against many accounts. Many alerts on one user is
+-- a take-over, or a rule that is too sharp.
+SELECT
+  TIMESTAMP_TRUNC(event_time, HOUR) AS hour,
+  reason_code,
+  COUNT(*) AS alerts,
+  COUNTIF(action = 'block') AS blocked,
+  COUNT(DISTINCT user_id) AS users,
+  ROUND(MAX(score), 3) AS highest_score
+FROM fraud.current_alerts, UNNEST(reason_codes) AS reason_code
+GROUP BY hour, reason_code
+ORDER BY hour, alerts DESC, reason_code

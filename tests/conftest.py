@@ -1,0 +1,17 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fraud_pipeline.emulators import bigquery as bigquery_emulator
+
+
+@pytest.fixture(scope="session")
+def bigquery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bigquery_emulator.Emulator]:
+    """A running BigQuery emulator, one for all tests: give each its own project or dataset."""
+    bigquery_emulator.install()
+    with bigquery_emulator.bigquery_emulator(tmp_path_factory.mktemp("bigquery")) as emulator:
+        yield emulator
