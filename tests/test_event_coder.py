@@ -15,13 +15,9 @@ from transforms.event_coder import DeadLetterCoder, EnvelopeCoder, IntakeCountCo
 from transforms.events import DeadLetter, Envelope, IntakeCount, Message
 from transforms.parsing import decode_accepted, parse
 
-PAYLOAD = (
-    b'{"event_id":"e","event_type":"login","user_id":"u","event_time":1772368496789,"outcome":"failure"}'
-)
+PAYLOAD = b'{"event_id":"e","event_type":"login","user_id":"u","event_time":1772368496789,"outcome":"failure"}'
 ENVELOPE = Envelope(decode_accepted(PAYLOAD), PAYLOAD, RECEIVED_MS, "f:é", 2**64 - 1)
-DEAD_LETTER = DeadLetter(
-    "NOT_JSON", None, "broken", b"\x00\xff", RECEIVED_MS, "f:2", None, "u-1", 1_772_368_496_789
-)
+DEAD_LETTER = DeadLetter("NOT_JSON", None, "broken", b"\x00\xff", RECEIVED_MS, "f:2", None, "u-1", 1_772_368_496_789)
 GOLDEN = {
     EnvelopeCoder: (ENVELOPE, "010000019ca9651520ffffffffffffffff0004663ac3a9" + PAYLOAD.hex()),
     MessageCoder: (Message(b"\x00\xff", RECEIVED_MS, "f:1"), "0193c40200ffcf0000019ca9651520a3663a31"),
@@ -93,11 +89,7 @@ def test_keyed_envelopes_travel_by_these_coders() -> None:
     with beam.Pipeline(runner="BundleBasedDirectRunner") as pipeline:
         keyed = pipeline | beam.Create([("u", ENVELOPE)]).with_output_types(tuple[str, Envelope])
         grouped = keyed | beam.GroupByKey()
-        (
-            grouped
-            | beam.MapTuple(lambda user_id, envelopes: (user_id, list(envelopes)))
-            | beam.Map(_check_grouped)
-        )
+        (grouped | beam.MapTuple(lambda user_id, envelopes: (user_id, list(envelopes))) | beam.Map(_check_grouped))
 
 
 def _check_grouped(grouped: tuple[str, list[Envelope]]) -> None:

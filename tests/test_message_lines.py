@@ -76,9 +76,7 @@ def test_a_timed_line_leaves_the_source_to_the_reader(payload: bytes, received_m
 
 
 def test_text_stays_readable_when_wrapped_and_the_rest_is_base64() -> None:
-    assert (
-        timed_line('{"id": "é"}'.encode(), 7) == '{"received_ms":7,"payload":"{\\"id\\": \\"é\\"}"}'.encode()
-    )
+    assert timed_line('{"id": "é"}'.encode(), 7) == '{"received_ms":7,"payload":"{\\"id\\": \\"é\\"}"}'.encode()
     assert timed_line(b"\xff", 7) == b'{"received_ms":7,"payload_base64":"/w=="}'
 
 

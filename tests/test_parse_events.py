@@ -80,9 +80,7 @@ def test_events_behind_the_watermark_come_through_at_their_own_time() -> None:
     for message in MESSAGES:
         stream = stream.add_elements([message])
     with beam.Pipeline(runner="BundleBasedDirectRunner") as pipeline:
-        check_all(
-            pipeline | stream.advance_watermark_to_infinity().with_output_types(Message) | ParseEvents()
-        )
+        check_all(pipeline | stream.advance_watermark_to_infinity().with_output_types(Message) | ParseEvents())
 
 
 def test_the_limits_are_those_given() -> None:

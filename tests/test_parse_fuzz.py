@@ -327,9 +327,7 @@ def test_key_order_white_space_and_escapes_change_nothing(
     reordered = dict(pairs[i] for i in order if i < len(pairs))
     text = json.dumps(reordered, separators=separators)
     if escaped:
-        text = "".join(
-            f"\\u{ord(c):04x}" if c.isalpha() and text[i - 1] == '"' else c for i, c in enumerate(text)
-        )
+        text = "".join(f"\\u{ord(c):04x}" if c.isalpha() and text[i - 1] == '"' else c for i, c in enumerate(text))
     as_sent, as_changed = parse(message(with_fields(event))), parse(message(text.encode()))
 
     assert isinstance(as_sent, Envelope)

@@ -230,9 +230,7 @@ def test_times_that_cannot_be_say_why(value: Any, fault: str) -> None:
     assert letter.event_time_ms is None
 
 
-@pytest.mark.parametrize(
-    "value", [EVENT_TIME_MS, "2026-03-01T13:34:56.789+01:00", "2026-03-01T12:34:56.7899999999Z"]
-)
+@pytest.mark.parametrize("value", [EVENT_TIME_MS, "2026-03-01T13:34:56.789+01:00", "2026-03-01T12:34:56.7899999999Z"])
 def test_spellings_of_the_same_time_are_the_same_event(value: Any) -> None:
     envelope = accepted(with_fields(LOGIN, event_time=value))
 
@@ -470,9 +468,7 @@ def test_the_digest_is_of_the_content_alone() -> None:
     escaped = with_fields(PAYMENT).replace(b"tok_", rb"\u0074ok_").replace(b"m-1", b"m\\u002d1")
 
     assert accepted(reordered).digest == accepted(escaped).digest == digest
-    assert (
-        accepted(with_fields(LOGIN, latitude=-0.0)).digest == accepted(with_fields(LOGIN, latitude=0)).digest
-    )
+    assert accepted(with_fields(LOGIN, latitude=-0.0)).digest == accepted(with_fields(LOGIN, latitude=0)).digest
     assert 0 <= digest < 2**64
 
 

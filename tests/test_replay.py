@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,8 +20,8 @@ import msgspec
 import pytest
 from messages import LOGIN, PAYMENT, RECEIVED_MS, with_fields
 
-from fraud_pipeline import cli, dead_letters
-from fraud_pipeline.dead_letters import FileDestination, Filters, Store, replay
+from fraud_pipeline import cli
+from fraud_pipeline.dead_letters import FileDestination, Filters, Store, destinations, replay
 from fraud_pipeline.emulators.pubsub import Emulator, pubsub_emulator
 from fraud_pipeline.errors import UsageError
 from fraud_pipeline.sources import match_files, read_messages
@@ -40,18 +42,12 @@ PAYLOADS = [
     b'{"payload": "x"}',
     b"x" * 70_000,
 ]
-EVERYTHING = Filters(
-    sorted({"NOT_JSON", "EMPTY", "NOT_UTF8", "WRONG_VALUE", "MISSING_FIELD", "TOO_LARGE"}), 0, 10**14
-)
+EVERYTHING = Filters(sorted({"NOT_JSON", "EMPTY", "NOT_UTF8", "WRONG_VALUE", "MISSING_FIELD", "TOO_LARGE"}), 0, 10**14)
 
 
 def letters() -> list[DeadLetter]:
-    parsed = [
-        parse(Message(payload, RECEIVED_MS + i * DAY_MS, f"f:{i}")) for i, payload in enumerate(PAYLOADS)
-    ]
-    duplicate = DeadLetter(
-        "DUPLICATE", "event_id", "seen", with_fields(LOGIN), RECEIVED_MS, "f:9", "e-1", "u-1", 5
-    )
+    parsed = [parse(Message(payload, RECEIVED_MS + i * DAY_MS, f"f:{i}")) for i, payload in enumerate(PAYLOADS)]
+    duplicate = DeadLetter("DUPLICATE", "event_id", "seen", with_fields(LOGIN), RECEIVED_MS, "f:9", "e-1", "u-1", 5)
     assert all(isinstance(letter, DeadLetter) for letter in parsed)
     return [*(letter for letter in parsed if isinstance(letter, DeadLetter)), duplicate]
 
@@ -65,13 +61,19 @@ def write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     return path
 
 
-@pytest.fixture
-def results_file(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def results_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results file; a sink that tries again has written some rows twice."""
+    directory = tmp_path_factory.mktemp("results")
     rows = rows_of(letters())
-    staged = write_lines(tmp_path / "staged.jsonl", [*rows, *rows[:3]])
-    results.load(tmp_path / "results.duckdb", {"dead_letters": [staged]})
-    return tmp_path / "results.duckdb"
+    staged = write_lines(directory / "staged.jsonl", [*rows, *rows[:3]])
+    results.load(directory / "results.duckdb", {"dead_letters": [staged]})
+    return directory / "results.duckdb"
+
+
+@pytest.fixture
+def results_file(tmp_path: Path, results_template: Path) -> Path:
+    return Path(shutil.copy(results_template, tmp_path / "results.duckdb"))
 
 
 @pytest.fixture(params=["duckdb", "jsonl", "directory", "parquet"])
@@ -113,9 +115,7 @@ def test_each_dead_letter_goes_back_once_byte_for_byte(
     assert f"0 put back into {to}" in capsys.readouterr().out
 
 
-def test_what_is_put_back_names_its_dead_letter_and_counts_as_received_now(
-    results_file: Path, tmp_path: Path
-) -> None:
+def test_what_is_put_back_names_its_dead_letter_and_counts_as_received_now(results_file: Path, tmp_path: Path) -> None:
     to = tmp_path / "fixed.jsonl"
     run_replay("--from", results_file, "--to", to)
     messages = list(read_messages(*match_files([str(to)])))
@@ -150,9 +150,7 @@ def test_reasons_and_times_choose(store_path: Path, tmp_path: Path) -> None:
     assert payloads_in(to)[5:] == PAYLOADS[4:]
 
 
-def test_a_dry_run_changes_nothing(
-    store_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_changes_nothing(store_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def files() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
@@ -201,25 +199,30 @@ def test_a_run_killed_before_it_took_note_is_made_up_for(
 def test_a_run_killed_while_it_writes_leaves_the_file_as_it_was(store_path: Path, tmp_path: Path) -> None:
     to = tmp_path / "events.jsonl"
     to.write_bytes(b"{}\n")
-    process = multiprocessing.get_context("spawn").Process(target=_die_while_writing, args=(store_path, to))
-    process.start()
-    process.join()
+    process = subprocess.run(
+        [sys.executable, "-c", _DIE_WHILE_WRITING, store_path, to],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        check=False,
+    )
 
-    assert process.exitcode == -signal.SIGKILL
+    assert process.returncode == -signal.SIGKILL
     assert to.read_bytes() == b"{}\n"
     assert run_replay("--from", store_path, "--to", to) == 0
     assert payloads_in(to) == [b"{}", *PAYLOADS]
 
 
-def _die_while_writing(store_path: Path, to: Path) -> None:
-    class Dying(FileDestination):
-        def _line(self, dead_letter: dead_letters.StoredDeadLetter) -> bytes:
-            if dead_letter.reason == "TOO_LARGE":
-                os.kill(os.getpid(), signal.SIGKILL)
-            return super()._line(dead_letter)
-
-    with Store(store_path, "x", 0.0) as store:
-        replay(store, Dying(to, 1), EVERYTHING)
+_DIE_WHILE_WRITING = """
+import os, signal, sys
+from fraud_pipeline import cli
+from fraud_pipeline.dead_letters import FileDestination
+line_of = FileDestination._line
+def line_or_death(self, dead_letter):
+    if dead_letter.reason == "TOO_LARGE":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return line_of(self, dead_letter)
+FileDestination._line = line_or_death
+cli.main(["replay", "--from", sys.argv[1], "--to", sys.argv[2]])
+"""
 
 
 def test_a_ledger_that_was_torn_is_mended(tmp_path: Path) -> None:
@@ -243,9 +246,7 @@ def test_payloads_in_parts_are_joined_and_none_is_put_back_in_pieces(
         whole | {"payload": b64encode(piece).decode(), "part": part, "part_count": 3}
         for part, piece in enumerate((PAYLOADS[1][:1], PAYLOADS[1][1:3], PAYLOADS[1][3:]))
     ]
-    export = write_lines(
-        tmp_path / "e.jsonl", [parts[2], torn | {"part_count": 2}, parts[0], parts[1], parts[0]]
-    )
+    export = write_lines(tmp_path / "e.jsonl", [parts[2], torn | {"part_count": 2}, parts[0], parts[1], parts[0]])
     to = tmp_path / "to.jsonl"
 
     assert run_replay("--from", export, "--to", to) == 1
@@ -281,7 +282,7 @@ def test_two_replays_at_once_are_kept_apart(tmp_path: Path) -> None:
         pytest.raises(UsageError, match=r"another replay is at work on '.*export\.jsonl'"),
     ):
         Store(export, "x", 0.0).__enter__()
-    with dead_letters._replacement(to) as lines:
+    with destinations.replacement(to) as lines:
         lines.write(b"{}\n")
         with Store(other, "x", 0.0) as store, pytest.raises(UsageError, match=r"at work on '.*to\.jsonl'"):
             replay(store, FileDestination(to, 1), EVERYTHING)
@@ -347,7 +348,7 @@ def test_a_topic_gets_each_dead_letter_once(
     name = f"replay-{os.getpid()}-{store_path.name.replace('.', '-')}"
     topic, subscription = f"projects/fraud-local/topics/{name}", f"projects/fraud-local/subscriptions/{name}"
     to = f"pubsub:{topic}"
-    monkeypatch.setattr(dead_letters, "_PUBLISH_SECONDS", 1.0)
+    monkeypatch.setattr(destinations, "_PUBLISH_SECONDS", 1.0)
     assert run_replay("--from", store_path, "--to", to) == 2
     assert f"{len(PAYLOADS)} dead letters couldn't be published to '{topic}'" in capsys.readouterr().err
 
@@ -356,16 +357,12 @@ def test_a_topic_gets_each_dead_letter_once(
     with pubsub_v1.SubscriberClient() as subscriber:
         pubsub_v1.PublisherClient().create_topic(name=topic)
         subscriber.create_subscription(name=subscription, topic=topic)
-        monkeypatch.setattr(dead_letters, "_BATCH", 4)
+        monkeypatch.setattr(destinations, "_BATCH", 4)
         assert run_replay("--from", store_path, "--to", to, "--timestamp-attribute", "at") == 0
         assert run_replay("--from", store_path, "--to", to) == 0
         pulled: dict[str, Any] = {}
-        while received := subscriber.pull(
-            subscription=subscription, max_messages=100, timeout=10
-        ).received_messages:
-            subscriber.acknowledge(
-                subscription=subscription, ack_ids=[message.ack_id for message in received]
-            )
+        while received := subscriber.pull(subscription=subscription, max_messages=100, timeout=10).received_messages:
+            subscriber.acknowledge(subscription=subscription, ack_ids=[message.ack_id for message in received])
             for message in received:
                 assert message.message.attributes["dead_letter_id"] not in pulled
                 pulled[message.message.attributes["dead_letter_id"]] = message.message

@@ -19,15 +19,11 @@ _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 _FIELD_OF_ERROR = re.compile(r"(?:required field `|at `\$\.)(\w+)`$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_ID = {
-    name: re.compile(rb'"%s"\s*:\s*"([^"\\\x00-\x1f]+)"' % name.encode()) for name in ("event_id", "user_id")
-}
+_ID = {name: re.compile(rb'"%s"\s*:\s*"([^"\\\x00-\x1f]+)"' % name.encode()) for name in ("event_id", "user_id")}
 _NEVER_SHOWN = frozenset({"card_id"})
 
 _ID_EXPECTED = "a string of 1 to {limits.max_id_length} characters, none of them a control character"
-_TIME_EXPECTED = (
-    "RFC 3339 with an offset like 2026-03-01T12:34:56.789Z, or integer epoch milliseconds, since 2000"
-)
+_TIME_EXPECTED = "RFC 3339 with an offset like 2026-03-01T12:34:56.789Z, or integer epoch milliseconds, since 2000"
 _AMOUNT_EXPECTED = (
     "an integer from 0 to {limits.max_amount_minor} in the currency's minor unit, like 1250 for 12.50 EUR"
 )
@@ -88,11 +84,7 @@ def explain(payload: bytes, limits: Limits, error: Exception) -> RejectionError:
         text = payload.decode()
         document = load(text, limits)
         _check_characters_exist(document)
-        return (
-            _too_deep(limits)
-            if isinstance(error, RecursionError)
-            else _explain_field(document, limits, error)
-        )
+        return _too_deep(limits) if isinstance(error, RecursionError) else _explain_field(document, limits, error)
     except UnicodeDecodeError as fault:
         return RejectionError(
             Reason.NOT_UTF8,
@@ -115,18 +107,14 @@ def load(text: str, limits: Limits) -> dict[str, Any]:
         raise RejectionError(Reason.NOT_JSON, None, "begins with a byte order mark; send UTF-8 without one")
     check_depth(text, limits)
     try:
-        document = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer
-        )
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer)
     except RecursionError:
         raise _too_deep(limits) from None
     except json.JSONDecodeError as fault:
         raise RejectionError(Reason.NOT_JSON, None, _syntax_fault(text, fault)) from None
     if not isinstance(document, dict):
         kind = _kind(document)
-        raise RejectionError(
-            Reason.WRONG_TYPE, None, f"the message is {kind}; send one JSON object a message"
-        )
+        raise RejectionError(Reason.WRONG_TYPE, None, f"the message is {kind}; send one JSON object a message")
     return document
 
 
@@ -243,9 +231,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         for key, _ in pairs:
             if key in seen:
                 field = shown_key(key)
-                raise RejectionError(
-                    Reason.DUPLICATE_KEY, field, f"the key {field} is there twice; send each key once"
-                )
+                raise RejectionError(Reason.DUPLICATE_KEY, field, f"the key {field} is there twice; send each key once")
             seen.add(key)
     return document
 

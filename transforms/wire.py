@@ -81,9 +81,7 @@ def wire(limits: Limits | None) -> Wire:
         )
         for event_type, fields in _fields_by_event_type(limits).items()
     }
-    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-        types["login"] | types["payment"] | types["label"]
-    )
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(types["login"] | types["payment"] | types["label"])
     return Wire(decoder.decode, **types)
 
 

@@ -86,9 +86,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="NAME",
         help="Pub/Sub attribute to put the event time into, for a job that is run with the same option",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be put back, and change nothing"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be put back, and change nothing")
     parser.set_defaults(run=run)
 
 
@@ -116,9 +114,7 @@ def run(args: argparse.Namespace) -> int:
     destination: Destination
     if args.to.startswith(_PUBSUB):
         if args.received_time == "original":
-            raise UsageError(
-                "--received-time original is for files: Pub/Sub stamps what it receives; leave it out"
-            )
+            raise UsageError("--received-time original is for files: Pub/Sub stamps what it receives; leave it out")
         destination = PubsubDestination(args.to.removeprefix(_PUBSUB), now_ms, args.timestamp_attribute)
     else:
         if args.timestamp_attribute is not None:
