@@ -137,6 +137,29 @@ def test_a_failed_run_leaves_an_earlier_file_as_it_was(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["events.jsonl"]
 
 
+def test_devices_pipes_and_links_stay_what_they_are(tmp_path: Path) -> None:
+    pipe, full, link, target = (tmp_path / name for name in ("pipe", "full", "link", "target"))
+    os.mkfifo(pipe)
+    full.symlink_to("/dev/full")
+    link.symlink_to(target)
+    reading = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+
+    assert main(["simulate", "--users", "5", "--output", str(pipe)]) == 0
+    piped, _ = reading.communicate()
+    assert main(["simulate", "--users", "5", "--output", str(link)]) == 0
+    written = subprocess.run(
+        [*COMMAND, "--users", "5", "--output", str(full)], cwd=ROOT, capture_output=True, check=False
+    )
+
+    assert pipe.is_fifo()
+    assert link.readlink() == target
+    assert piped == target.read_bytes()
+    assert full.is_char_device()
+    assert (written.returncode, written.stderr.count(b"\n")) == (2, 1)
+    assert b"No space left" in written.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "link", "pipe", "target"]
+
+
 def test_attacks_are_asked_for_by_number_and_intensity(tmp_path: Path) -> None:
     labels = tmp_path / "labels.jsonl"
     options = "--users 80 --attack-rate 0 --in-order --attack brute_force=2@0.3 --attack card_testing=@0.9"

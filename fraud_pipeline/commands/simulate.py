@@ -170,17 +170,20 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     if args.end == "now":
         arrivals = _until(arrivals, now_ms)
-    with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(stop_signals())
-        messages = None if args.output is None else stack.enter_context(LineFile(args.output))
-        labels = None if args.labels is None else stack.enter_context(LineFile(args.labels))
-        publisher = None if args.publish is None else stack.enter_context(Publisher(args.publish))
-        show = stack.enter_context(progress(config))
-        try:
+    try:
+        with contextlib.ExitStack() as stack:
+            stop = stack.enter_context(stop_signals())
+            messages = None if args.output is None else stack.enter_context(LineFile(args.output))
+            labels = None if args.labels is None else stack.enter_context(LineFile(args.labels))
+            publisher = None if args.publish is None else stack.enter_context(Publisher(args.publish))
+            show = stack.enter_context(progress(config))
             counts = _pump(arrivals, messages, labels, publisher, pace, stop, show)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+    except BrokenPipeError:
+        # What reads has seen enough; Python flushes standard output once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        raise UsageError(f"writing failed: {error}; free some space or choose another path") from error
     _summarize(counts, args, stop)
     return 128 + stop[0] if stop else 0
 

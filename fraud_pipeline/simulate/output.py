@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -17,7 +18,8 @@ class LineFile:
     """A file of lines, compressed when its name ends in `.gz`; `-` is standard output.
 
     Lines go to a temporary file beside it, which takes its name when the block ends, and is removed when the block
-    fails. The same lines make the same bytes.
+    fails. What is there and no regular file (a pipe, a device) stays, and is written to. The same lines make the same
+    bytes.
     """
 
     def __init__(self, path: str) -> None:
@@ -27,6 +29,7 @@ class LineFile:
           path: its path, or `-`.
         """
         self._path = Path(path)
+        self._temporary: Path | None = None
         self._raw: IO[bytes] | None = None
         self._file: IO[bytes]
 
@@ -41,9 +44,11 @@ class LineFile:
             return self
         if self._path.is_dir():
             raise UsageError(f"{str(self._path)!r} is a directory; give the name of a file")
-        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
         try:
-            self._raw = self._temporary.open("wb")
+            if self._path.is_file() or not self._path.exists():
+                target = self._path.resolve()
+                self._temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+            self._raw = (self._temporary or self._path).open("wb")
         except OSError as error:
             raise UsageError(f"can't write {str(self._path)!r}: {error.strerror}; choose another path") from error
         if self._path.suffix == ".gz":
@@ -68,10 +73,14 @@ class LineFile:
             if self._file is not self._raw:
                 self._file.close()
             self._raw.flush()
-            os.fsync(self._raw.fileno())
+            if self._temporary is not None:
+                os.fsync(self._raw.fileno())
             self._raw.close()
-            if error is None:
-                os.replace(self._temporary, self._path)
+            if self._temporary is not None and error is None:
+                os.replace(self._temporary, self._path.resolve())
         finally:
-            self._raw.close()
-            self._temporary.unlink(missing_ok=True)
+            # Closing flushes, which fails again where the disk is full; the descriptor is closed all the same.
+            with contextlib.suppress(OSError):
+                self._raw.close()
+            if self._temporary is not None:
+                self._temporary.unlink(missing_ok=True)
