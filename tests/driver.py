@@ -12,7 +12,6 @@ from typing import TypeAlias
 from oracle import OracleUser, Position, check_step, position
 from strategies import Arrive, Refire, Schedule, Silence, Times, Watermark
 
-from transforms import state_codec
 from transforms.aggregation import Aggregation, AggregationConfig, MemoryLog, Step
 from transforms.events import DeadLetter, Envelope
 from transforms.records import FeatureRecord, SessionRecord
@@ -85,9 +84,9 @@ class MachineUser:
     def _take(self, step: Step) -> list[Record]:
         self.state = step.state
         if self.state is not None:
-            encoded = state_codec.encode(self.state)
+            encoded = self.machine.encode(self.state)
             self.largest_state = max(self.largest_state, len(encoded))
-            self.state = state_codec.decode(encoded)
+            self.state = self.machine.decode(encoded)
         self.timer_ms = step.timer_ms
         self.records += step.records
         return list(step.records)

@@ -53,6 +53,10 @@ class Session:
             "distinct_device_count": len({e.device_id for e in self.events} - {None}),
         }
 
+    def described(self) -> tuple[int, ...]:
+        """All that a record says of the session: (start, end, sums...)."""
+        return (self.start_ms, self.end_ms, *self.sums().values())
+
 
 NO_SUMS = dict.fromkeys(
     (

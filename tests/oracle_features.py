@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import mmh3
+
 from transforms.events import Activity, Login, Payment
 from transforms.features import FEATURES
 
@@ -24,12 +26,12 @@ WINDOWS_MS = {
     "30d": HISTORY_MS,
 }
 
-Position = tuple[int, str]
+Position = tuple[int, int]
 
 
 def position(event: Activity) -> Position:
-    """Where an event stands among its user's: by time, then by id."""
-    return (event.event_time_ms, event.event_id)
+    """Where an event stands among its user's: by time, then by the hash of its id (any fixed order would do)."""
+    return (event.event_time_ms, int(mmh3.hash64(event.event_id, signed=False)[0]))
 
 
 def features(event: Activity, accepted: Iterable[Activity], gap_ms: int) -> tuple[Any, ...]:

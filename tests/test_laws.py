@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import apache_beam as beam
+import msgspec
 import pytest
 from apache_beam.transforms.window import Sessions, TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
@@ -18,7 +19,7 @@ from driver import END_OF_TIME_MS, MachineUser, Net, Record, config_of, net, ora
 from hypothesis import event as note
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import NO_SUMS, activity, position, same_features, sessions
+from oracle import NO_SUMS, Session, activity, position, same_features, sessions
 from oracle_features import features
 from strategies import (
     DAY_MS,
@@ -32,14 +33,14 @@ from strategies import (
     arrivals,
     envelope_of,
     laws,
+    pipelines,
     schedules,
     times,
     user_envelopes,
 )
 
-from transforms import state_codec
 from transforms.aggregation import Aggregation, MemoryLog
-from transforms.events import DeadLetter, Envelope, Login, Payment, Reason
+from transforms.events import Activity, DeadLetter, Envelope, Login, Payment, Reason
 from transforms.features import FEATURES
 from transforms.records import FeatureRecord, SessionRecord
 
@@ -129,46 +130,35 @@ def test_law_1_bundling_does_not_matter(schedule: Schedule) -> None:
 @given(schedules(max_users=2))
 def test_law_2_finalized_sessions_are_those_of_the_accepted_set(schedule: Schedule) -> None:
     for user in replay(schedule).values():
-        of_set = {
-            s.start_ms: (s.end_ms, *s.sums().values())
-            for s in sessions([e.event for e in accepted(user.records)], schedule.times.gap_ms)
-        }
-        got = {
-            start_ms: (r.end_ms, *(getattr(r, name) for name in NO_SUMS))
-            for start_ms, r in net(user.records).sessions.items()
-        }
-        assert got == of_set
+        events = [e.event for e in accepted(user.records)]
+        finals = net(user.records).sessions
+        assert [describe(finals[start_ms]) for start_ms in sorted(finals)] == [
+            s.described() for s in sessions(events, schedule.times.gap_ms)
+        ]
 
 
-@laws(0.04)
+FOUND: list[tuple[str, tuple[int, ...]]] = []
+"""What `beam_sessions` collects: functions of a test module are pickled by name, so this list is not copied."""
+
+
+@pipelines()
 @given(st.data(), st.sampled_from([1_000, 10_000, 300_000]))
 def test_law_2_agreement_with_beams_own_sessions(data: st.DataObject, gap_ms: int) -> None:
     users = {
         f"u{i}": data.draw(user_envelopes(gap_ms, f"u{i}"))
-        for i in range(data.draw(st.integers(1, 12), label="users"))
+        for i in range(data.draw(st.integers(1, 30), label="users"))
     }
     from_beam = beam_sessions([e for envelopes in users.values() for e in envelopes], gap_ms)
     for user_id, envelopes in users.items():
         finals = drained(envelopes, Times(gap_ms=gap_ms)).sessions
-        ours = sorted(
-            (r.start_ms, r.end_ms, *(getattr(r, name) for name in NO_SUMS)) for r in finals.values()
-        )
-        assert ours == sorted(from_beam[user_id])
+        assert sorted(describe(r) for r in finals.values()) == sorted(from_beam[user_id])
         by_hand = sessions([activity(e) for e in envelopes], gap_ms)
-        assert ours == [(s.start_ms, s.end_ms, *s.sums().values()) for s in by_hand]
+        assert [s.described() for s in by_hand] == sorted(from_beam[user_id]), "the oracle itself is wrong"
 
 
 def beam_sessions(envelopes: Sequence[Envelope], gap_ms: int) -> dict[str, list[tuple[int, ...]]]:
     """What `Sessions(gap)` and `GroupByKey` make of the events in batch: by user (start, end, sums...)."""
-    found: list[tuple[str, tuple[int, ...]]] = []
-
-    def collect(keyed, window=beam.DoFn.WindowParam):
-        user_id, grouped = keyed
-        (one,) = sessions(list(grouped), gap_ms)
-        found.append(
-            (user_id, (window.start.micros // 1000, window.end.micros // 1000, *one.sums().values()))
-        )
-
+    FOUND.clear()
     with beam.Pipeline("BundleBasedDirectRunner") as pipeline:
         _ = (
             pipeline
@@ -176,12 +166,19 @@ def beam_sessions(envelopes: Sequence[Envelope], gap_ms: int) -> dict[str, list[
             | beam.Map(lambda e: TimestampedValue((e.user_id, e), Timestamp(micros=1000 * e.event_time_ms)))
             | beam.WindowInto(Sessions(gap_ms / 1000))
             | beam.GroupByKey()
-            | beam.Map(collect)
+            | beam.Map(collect_session)
         )
     by_user: dict[str, list[tuple[int, ...]]] = {e.event.user_id: [] for e in envelopes}
-    for user_id, row in found:
+    for user_id, row in FOUND:
         by_user[user_id].append(row)
     return by_user
+
+
+def collect_session(keyed, window=beam.DoFn.WindowParam):
+    """Beam's bounds with the sums over Beam's grouping."""
+    user_id, grouped = keyed
+    sums = Session(tuple(grouped), 0).sums()
+    FOUND.append((user_id, (window.start.micros // 1000, window.end.micros // 1000, *sums.values())))
 
 
 # Law 3: every session is finalized.
@@ -193,7 +190,7 @@ def test_law_3_the_drain_finalizes_all_and_leaves_no_state(schedule: Schedule) -
     for user in replay(schedule).values():
         assert user.state is None
         assert user.timer_ms is None
-        assert list(user.log) == []
+        assert list(user.log.read()) == []
         finals = net(user.records).sessions
         assert all(not r.provisional and r.trigger in ("ON_TIME", "LATE") for r in finals.values())
         starts = {r.session_start_ms for r in net(user.records).features.values()}
@@ -249,17 +246,28 @@ def test_law_4_versions_strictly_increase(schedule: Schedule) -> None:
 
 
 @laws(1)
-@given(schedules(max_users=1, short_retention=True))
-def test_law_4_a_user_who_is_forgotten_and_comes_back_does_not_go_back_in_time(schedule: Schedule) -> None:
-    """Versions of one session or event grow even where the state was reclaimed in between."""
-    for user in replay(schedule).values():
-        last: dict[object, int] = {}
-        for record in user.records:
-            if not isinstance(record, DeadLetter):
-                is_feature = isinstance(record, FeatureRecord)
-                key = position(record.event) if is_feature else record.start_ms
-                assert record.version > last.get(key, -1)
-                last[key] = record.version
+@given(st.data(), times(short_retention=True))
+def test_law_4_versions_increase_where_a_user_is_forgotten_and_comes_back(
+    data: st.DataObject, config: Times
+) -> None:
+    before = data.draw(user_envelopes(config.gap_ms))
+    after = data.draw(user_envelopes(config.gap_ms))
+    user = fresh_user(config)
+    for envelope in before:
+        user.on_event(envelope)
+    reclaimed_ms = (
+        max(e.event.event_time_ms for e in before) + config.retention_ms + config.grace_ms + config.gap_ms
+    )
+    user.advance(reclaimed_ms)
+    assert user.state is None
+    later_ms = reclaimed_ms - min(e.event.event_time_ms for e in after) + data.draw(st.integers(0, 1))
+    for envelope in after:
+        event = activity(envelope)
+        moved = msgspec.structs.replace(event, event_time_ms=event.event_time_ms + later_ms)
+        user.on_event(envelope_of(moved))
+    user.advance(END_OF_TIME_MS)
+    versions = [r.version for r in user.records if not isinstance(r, DeadLetter)]
+    assert versions == sorted(set(versions))
 
 
 @laws(1)
@@ -328,29 +336,45 @@ def test_law_5_what_is_rejected_is_rejected_for_its_reason(schedule: Schedule) -
 TINY = {"max_points": 8, "max_log_events": 6, "max_open_sessions": 3}
 
 
-@laws(2)
+@laws(1)
 @given(schedules(max_users=1, max_events=30))
-def test_law_6_beyond_the_bounds_wrong_means_approximate(schedule: Schedule) -> None:
+def test_law_6_beyond_the_bounds_what_is_said_is_exact_or_approximate(schedule: Schedule) -> None:
+    """Each record, when it is made, is right over the events accepted by then, or says that it may not be."""
+    user = MachineUser(Aggregation(config_of(schedule.times, **TINY)), "u0")
+    seen: list[Record] = []
+    for part in steps_of(schedule, user):
+        events = [e.event for e in accepted([*seen, *part])]
+        for record in part:
+            if isinstance(record, FeatureRecord):
+                assert record.approximate or is_right(record, events, schedule.times.gap_ms)
+                note("approximate" if record.approximate else "exact")
+            elif isinstance(record, SessionRecord) and not record.retracted and not record.approximate:
+                assert describe(record) in [s.described() for s in sessions(events, schedule.times.gap_ms)]
+        seen += part
+
+
+@laws(1)
+@given(schedules(max_users=1, max_events=30))
+def test_law_6_beyond_the_bounds_what_remains_is_exact_or_approximate(schedule: Schedule) -> None:
+    """Where a record could no longer be corrected, at least its session says so."""
     (user,) = replay(schedule, **TINY).values()
-    everything = [e.event for e in accepted(user.records)]
+    gap_ms = schedule.times.gap_ms
+    events = [e.event for e in accepted(user.records)]
     view = net(user.records)
-    for key, record in view.features.items():
-        exact = features(record.event, everything, schedule.times.gap_ms)
-        start_ms = record.event.event_time_ms - round(1000 * exact[SESSION_DURATION])
-        right = same_features(record.features, exact) and record.session_start_ms == start_ms
-        assert right or record.approximate, f"{key} is inexact and doesn't say so"
-        note("approximate" if record.approximate else "exact")
-    for session in sessions(everything, schedule.times.gap_ms):
-        final = view.sessions.get(session.start_ms)
-        exact_sums = (session.end_ms, *session.sums().values())
-        if final is None or (final.end_ms, *(getattr(final, name) for name in NO_SUMS)) != exact_sums:
-            inside = [
-                r
-                for r in view.sessions.values()
-                if r.start_ms < session.end_ms and r.end_ms > session.start_ms
-            ]
-            assert inside
-            assert all(r.approximate for r in inside), "inexact and doesn't say so"
+    for record in view.features.values():
+        if not record.approximate and not is_right(record, events, gap_ms):
+            time_ms = record.event.event_time_ms
+            around = [r for r in view.sessions.values() if r.start_ms <= time_ms < r.end_ms]
+            assert around, "its session is gone"
+            assert all(r.approximate for r in around), "inexact, and neither it nor its session says so"
+    exact = [s.described() for s in sessions(events, gap_ms)]
+    assert all(r.approximate or describe(r) in exact for r in view.sessions.values())
+
+
+def is_right(record: FeatureRecord, events: Sequence[Activity], gap_ms: int) -> bool:
+    exact = features(record.event, events, gap_ms)
+    start_ms = record.event.event_time_ms - round(1000 * exact[SESSION_DURATION])
+    return same_features(record.features, exact) and record.session_start_ms == start_ms
 
 
 SESSION_DURATION = [f.name for f in FEATURES].index("session_duration_seconds")
@@ -362,7 +386,7 @@ def test_law_6_beyond_the_bounds_the_other_laws_hold(schedule: Schedule) -> None
     (user,) = replay(schedule, **TINY).values()
     assert user.state is None
     assert user.timer_ms is None
-    assert len(user.log) == 0
+    assert list(user.log.read()) == []
     versions = [r.version for r in user.records if not isinstance(r, DeadLetter)]
     if schedule.times.retention_ms == LONG_DAYS * DAY_MS:
         assert versions == sorted(set(versions))
@@ -387,16 +411,16 @@ def test_law_6_state_stops_growing(spacing_ms: int, backwards: bool) -> None:
     config = config_of(Times(), max_points=32, max_log_events=16, max_open_sessions=4)
     machine, state, log = Aggregation(config), None, MemoryLog()
     sizes, logged = [], []
-    for i in range(1_200):
+    for i in range(2_400):
         envelope = new_everything(i, -i * spacing_ms if backwards else i * spacing_ms)
         step = machine.on_event(state, envelope, log)
-        encoded = state_codec.encode(step.state)
-        state = state_codec.decode(encoded)
+        encoded = machine.encode(step.state)
+        state = machine.decode(encoded)
         sizes.append(len(encoded))
-        logged.append(len(log))
+        logged.append(len(list(log.read())))
     assert max(logged) <= 16 + 1
-    assert max(sizes[600:]) <= 1.05 * max(sizes[:600]) + 64
-    assert max(sizes) <= 12_000
+    assert max(sizes[1_200:]) <= 1.1 * max(sizes[:1_200])
+    assert max(sizes) <= 32 * 1024
 
 
 def new_everything(i: int, offset_ms: int) -> Envelope:
@@ -425,7 +449,10 @@ def test_law_8_backfill_says_the_same_as_the_stream(schedule: Schedule) -> None:
     machine = Aggregation(config_of(schedule.times))
     for user in replay(schedule).values():
         of_stream = net(user.records)
-        batch = list(machine.backfill(accepted(user.records, schedule)))
+        envelopes = accepted(user.records, schedule)
+        if len({e.event.event_id for e in envelopes}) < len(envelopes):
+            continue  # an id that came again after its session was closed is a conflict in the backfill
+        batch = list(machine.backfill(envelopes))
         assert net(batch).essence() == of_stream.essence()
         assert not any(isinstance(r, DeadLetter) for r in batch)
 
@@ -457,6 +484,11 @@ def test_law_8_backfill_rejects_redeliveries_too(schedule: Schedule) -> None:
 
 
 # Helpers.
+
+
+def describe(record: SessionRecord) -> tuple[int, ...]:
+    """As `oracle.Session.described`."""
+    return (record.start_ms, record.end_ms, *(getattr(record, name) for name in NO_SUMS))
 
 
 def fresh_user(config: Times) -> MachineUser:
