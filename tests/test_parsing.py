@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -534,3 +536,19 @@ def test_what_was_accepted_is_decoded_again_under_any_limits(event: dict[str, An
 def test_what_was_never_accepted_is_an_error_to_decode_again(payload: bytes) -> None:
     with pytest.raises(ValueError, match="is no event"):
         decode_accepted(payload)
+
+
+@pytest.mark.parametrize("event", [LOGIN, PAYMENT])
+def test_parsing_costs_little_more_than_reading_json(event: dict[str, Any]) -> None:
+    """By the fastest of many rounds taken in turn; `bench/parsing.py` measures 1.3 times."""
+    payload = with_fields(LOGIN | event)
+    to_parse, best = message(payload), [float("inf")] * 2
+    for _ in range(60):
+        for i, call in enumerate((partial(parse, to_parse), partial(json.loads, payload))):
+            start = time.perf_counter()
+            for _ in range(100):
+                call()
+            best[i] = min(best[i], time.perf_counter() - start)
+
+    assert isinstance(parse(to_parse), Envelope)
+    assert best[0] < 2.5 * best[1]
