@@ -13,6 +13,7 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
+from fraud_pipeline.tables import rows as build
 from transforms.aggregation import Aggregation, AggregationConfig, MemoryLog
 from transforms.alerts import alert
 from transforms.events import DeadLetter, Envelope, IntakeCount, Label, Message
@@ -21,8 +22,6 @@ from transforms.records import FeatureRecord, Score, SessionRecord
 from transforms.rollup import SessionRollup
 from transforms.rule_file import load_rules
 from transforms.scoring import score
-
-from fraud_pipeline.tables import rows as build
 
 RULES = load_rules(
     """
@@ -59,9 +58,9 @@ rules:
     when: has_amount_to_mean_ratio_30d && amount_to_mean_ratio_30d > 5.0
 """
 )
-BERLIN = {"country": "DE", "latitude": 52.52, "longitude": 13.4}
-NEW_YORK = {"country": "US", "latitude": 40.71, "longitude": -74.01}
-ATTACKER = {"ip": "203.0.113.9", "device_id": "bot", "country": "RU"}
+BERLIN: dict[str, Any] = {"country": "DE", "latitude": 52.52, "longitude": 13.4}
+NEW_YORK: dict[str, Any] = {"country": "US", "latitude": 40.71, "longitude": -74.01}
+ATTACKER: dict[str, Any] = {"ip": "203.0.113.9", "device_id": "bot", "country": "RU"}
 _CONFIG = AggregationConfig(gap_seconds=300, grace_seconds=600, retention_seconds=30 * 86_400)
 _WATERMARK_BEHIND_MS = 30_000
 _ids = count(1)
@@ -199,17 +198,14 @@ def sample() -> dict[str, list[dict[str, Any]]]:
                 tables["alerts"].append(build.alert_row(raised, at_ms))
         elif isinstance(record, SessionRecord):
             tables["sessions"].append(build.session_row(record, at_ms))
-            tables["session_rollups"] += [
-                build.session_rollup_row(r, at_ms) for r in _rollups(record, latest)
-            ]
+            tables["session_rollups"] += [build.session_rollup_row(r, at_ms) for r in _rollups(record, latest)]
         elif isinstance(record, Envelope):
             tables["labels"].append(build.label_row(record))
         else:
             tables["dead_letters"].append(build.dead_letter_row(record))
     days = Counter(message.received_ms // 86_400_000 for message in messages)
     tables["intake"] = [
-        build.intake_row(IntakeCount(f"count-{day}", day * 86_400_000 + 86_399_000, n))
-        for day, n in days.items()
+        build.intake_row(IntakeCount(f"count-{day}", day * 86_400_000 + 86_399_000, n)) for day, n in days.items()
     ]
     _reject_rows(tables)
     for table, rows in tables.items():
@@ -221,8 +217,7 @@ def _rollups(session: SessionRecord, latest: dict[tuple[str, str], Score]) -> It
     decisions = [
         decision
         for (user, _), decision in latest.items()
-        if user == session.user_id
-        and session.start_ms <= decision.record.event.event_time_ms < session.end_ms
+        if user == session.user_id and session.start_ms <= decision.record.event.event_time_ms < session.end_ms
     ]
     if session.retracted or session.provisional:
         return

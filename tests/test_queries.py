@@ -80,9 +80,7 @@ def test_the_index_of_questions_is_complete() -> None:
 
 @pytest.mark.emulator
 @pytest.mark.parametrize("path", QUERIES, ids=IDS)
-def test_a_question_has_the_same_answer_on_both(
-    path: Path, database: Path, dataset: google_bigquery.Client
-) -> None:
+def test_a_question_has_the_same_answer_on_both(path: Path, database: Path, dataset: google_bigquery.Client) -> None:
     sql = path.read_text()
     columns, here = _on_duckdb(database, sql)
     assert here, "a question without an answer shows nothing"
@@ -157,9 +155,7 @@ def test_only_journeys_beyond_an_airliner_are_impossible(database: Path) -> None
 
 def test_shares_add_up(database: Path) -> None:
     assert sum(row["share"] for row in _answer(database, "score_distribution")) == pytest.approx(1, abs=1e-3)
-    assert sum(row["share"] for row in _answer(database, "dead_letters_by_reason")) == pytest.approx(
-        1, abs=1e-3
-    )
+    assert sum(row["share"] for row in _answer(database, "dead_letters_by_reason")) == pytest.approx(1, abs=1e-3)
 
 
 def test_the_last_verdict_counts(database: Path) -> None:
@@ -185,9 +181,7 @@ def test_a_row_that_was_written_again_counts_once(database: Path, tmp_path: Path
 
 
 def test_sessions_that_a_late_event_joined_are_one(database: Path) -> None:
-    sql = (
-        "SELECT session_start, event_count, trigger FROM current_sessions WHERE user_id = 'alice' ORDER BY 1"
-    )
+    sql = "SELECT session_start, event_count, trigger FROM current_sessions WHERE user_id = 'alice' ORDER BY 1"
     start, events, trigger = _on_duckdb(database, sql)[1][-1]
     assert (start.timestamp() * 1000, events, trigger) == (ms("02 12:00:00"), 3, "LATE")
     panes = "SELECT session_start, event_count, pane FROM session_rollups_final WHERE user_id = 'alice' ORDER BY 1"
@@ -195,7 +189,5 @@ def test_sessions_that_a_late_event_joined_are_one(database: Path) -> None:
 
 
 def test_an_alert_on_an_event_that_is_allowed_by_now_is_gone(database: Path) -> None:
-    assert _on_duckdb(database, "SELECT DISTINCT user_id FROM alerts WHERE user_id = 'alice'")[1] == [
-        ("alice",)
-    ]
+    assert _on_duckdb(database, "SELECT DISTINCT user_id FROM alerts WHERE user_id = 'alice'")[1] == [("alice",)]
     assert _on_duckdb(database, "SELECT user_id FROM current_alerts WHERE user_id = 'alice'")[1] == []

@@ -126,11 +126,7 @@ def _print_table(result: Result, max_rows: int) -> None:
         _print_records(console, result.columns, rows)
     else:
         _print_grid(console, result.columns, rows)
-    count = (
-        f"the first {max_rows} rows; --max-rows, --format csv and json show more"
-        if more
-        else _rows(len(rows))
-    )
+    count = f"the first {max_rows} rows; --max-rows, --format csv and json show more" if more else _rows(len(rows))
     console.print(f"({count})", style="dim", highlight=False)
 
 

@@ -46,9 +46,7 @@ def register(subparsers: Any) -> None:
         "--location", help="where a new dataset keeps its data, such as EU or europe-west3 (default: EU)"
     )
     create.add_argument("--duckdb", type=Path, metavar="FILE", help="make them in this DuckDB file instead")
-    create.add_argument(
-        "--dry-run", action="store_true", help="show what would be changed, and change nothing"
-    )
+    create.add_argument("--dry-run", action="store_true", help="show what would be changed, and change nothing")
     create.set_defaults(run=_create)
     describe = actions.add_parser(
         "describe",
@@ -120,9 +118,7 @@ def _show(changes: list[Change], where: str, *, dry_run: bool) -> None:
     if not changes:
         console.print(f"{where}: everything is as declared", highlight=False)
         return
-    table = Table(
-        "change", "what", "detail", title=f"{where}: {'would be changed' if dry_run else 'changed'}"
-    )
+    table = Table("change", "what", "detail", title=f"{where}: {'would be changed' if dry_run else 'changed'}")
     for change in changes:
         table.add_row(change.action, change.name, change.detail)
     console.print(table)

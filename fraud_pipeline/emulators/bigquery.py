@@ -199,9 +199,7 @@ def _install() -> None:
             "uv python install 3.13) or set PYTHON313 to its path"
         )
     (VENV / "home").mkdir()
-    script = (
-        "import sys; from duckdb_extensions import import_extension; [*map(import_extension, sys.argv[1:])]"
-    )
+    script = "import sys; from duckdb_extensions import import_extension; [*map(import_extension, sys.argv[1:])]"
     _run(str(_python()), "-c", script, *_EXTENSIONS, environment=_home())
     _stamp().write_text(_digest())
 

@@ -118,9 +118,7 @@ def _table_steps(
         change = Change("create table", declared.name, f"{len(declared.columns)} columns")
         return [_Step(change, lambda: client.create_table(table))], ()
     if existing.table_type != "TABLE":
-        raise UsageError(
-            f"{full_name}.{declared.name} is a {existing.table_type}, not a table; rename or drop it"
-        )
+        raise UsageError(f"{full_name}.{declared.name} is a {existing.table_type}, not a table; rename or drop it")
     found = difference(from_bigquery(existing), declared)
     if not found.changes:
         return [], found.refusals
@@ -164,9 +162,7 @@ def to_bigquery(full_name: str, table: Table) -> bigquery.Table:
     """The table as the client creates it; `full_name` is `project.dataset`."""
     result = bigquery.Table(f"{full_name}.{table.name}", schema=[_field(column) for column in table.columns])
     result.description = table.description
-    result.time_partitioning = bigquery.TimePartitioning(
-        type_=bigquery.TimePartitioningType.DAY, field=table.partition
-    )
+    result.time_partitioning = bigquery.TimePartitioning(type_=bigquery.TimePartitioningType.DAY, field=table.partition)
     result.clustering_fields = list(table.cluster)
     return result
 

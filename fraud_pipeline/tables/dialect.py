@@ -78,9 +78,7 @@ def qualified(sql: str, tables: Collection[str], project: str, dataset: str) -> 
       SqlError: it isn't one SELECT statement.
     """
     starts = [
-        table.this.meta["start"]
-        for table in parse(sql).find_all(exp.Table)
-        if table.name in tables and not table.db
+        table.this.meta["start"] for table in parse(sql).find_all(exp.Table) if table.name in tables and not table.db
     ]
     for start in sorted(starts, reverse=True):
         sql = f"{sql[:start]}`{project}`.`{dataset}`.{sql[start:]}"
@@ -99,7 +97,10 @@ def _rewritten(tree: exp.Query, tables: Collection[str]) -> exp.Expr:
 
 
 def _unqualify(node: exp.Table | exp.Column, tables: Collection[str]) -> None:
-    if (node.name if isinstance(node, exp.Table) else node.table) in tables:
+    schema, _, name = node.name.partition(".")
+    if schema.upper() == "INFORMATION_SCHEMA" and name:
+        node.replace(exp.table_(name.lower(), db="information_schema", alias=node.alias or None))
+    elif (node.name if isinstance(node, exp.Table) else node.table) in tables:
         node.set("db", None)
         node.set("catalog", None)
 

@@ -57,9 +57,7 @@ def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection
         connection = duckdb.connect(str(path), read_only=read_only)
     except duckdb.IOException as error:
         if "lock" in str(error):
-            raise UsageError(
-                f"{str(path)!r} is open in another process; try again when it has ended"
-            ) from error
+            raise UsageError(f"{str(path)!r} is open in another process; try again when it has ended") from error
         raise UsageError(f"{str(path)!r} can't be opened as a DuckDB file: {_first_line(error)}") from error
     connection.execute("SET TimeZone = 'UTC'")
     return connection
@@ -122,9 +120,7 @@ def view_query(view: View) -> str:
     return dialect.to_duckdb(dialect.parse(view.sql), RELATIONS)
 
 
-def append_jsonl(
-    connection: duckdb.DuckDBPyConnection, table: str, paths: Path | str | Sequence[Path | str]
-) -> int:
+def append_jsonl(connection: duckdb.DuckDBPyConnection, table: str, paths: Path | str | Sequence[Path | str]) -> int:
     """Appends the rows in files of JSON lines, as `tables.rows` makes them, plain or gzip, all or none.
 
     Returns:
@@ -229,9 +225,7 @@ def _alterations(existing: Table, declared: Table) -> list[str]:
     statements = []
     for column in declared.columns:
         if column.name not in have:
-            statements.append(
-                f"ALTER TABLE {declared.name} ADD COLUMN {_name(column.name)} {_column_type(column)}"
-            )
+            statements.append(f"ALTER TABLE {declared.name} ADD COLUMN {_name(column.name)} {_column_type(column)}")
         elif have[column.name].mode != column.mode:
             statements.append(f"ALTER TABLE {declared.name} ALTER COLUMN {_name(column.name)} DROP NOT NULL")
     return statements

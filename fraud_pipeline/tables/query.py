@@ -19,9 +19,7 @@ from fraud_pipeline.tables.duckdb import RELATIONS, connect
 _BATCH_ROWS = 10_000
 _UNKNOWN_TABLE = re.compile(r"Table with name (\S+) does not exist")
 _UNKNOWN_ALIAS = re.compile(r'Referenced table "([^"]+)" not found')
-_UNKNOWN_COLUMN = re.compile(
-    r'Referenced column "([^"]+)" (?:was )?not found|does not have a column named "([^"]+)"'
-)
+_UNKNOWN_COLUMN = re.compile(r'Referenced column "([^"]+)" (?:was )?not found|does not have a column named "([^"]+)"')
 
 
 class Result(NamedTuple):
@@ -41,9 +39,11 @@ def run_query(database: Path, sql: str) -> Result:
     """
     connection = connect(database, read_only=True)
     try:
-        # The statement is only a SELECT, and what it can reach is the results file only.
+        # A SELECT reaches the results file, no other, and no download site.
+        connection.execute("SET autoload_known_extensions = false")
         connection.execute("SET enable_external_access = false")
         query = dialect.parse(sql)
+        _check_tables(query, connection)
         try:
             # Also its plan is made only here: errors of names come now, those of values with the rows.
             connection.execute(dialect.to_duckdb(query, RELATIONS))
@@ -58,9 +58,7 @@ def run_query(database: Path, sql: str) -> Result:
     columns = [column[0] for column in connection.description]
     if twice := [name for name, count in Counter(columns).items() if count > 1]:
         connection.close()
-        raise UsageError(
-            f"the result has more than one column {twice[0]!r}; name them apart with AS, as BigQuery asks"
-        )
+        raise UsageError(f"the result has more than one column {twice[0]!r}; name them apart with AS, as BigQuery asks")
     return Result(columns, _rows(connection))
 
 
@@ -73,11 +71,25 @@ def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
             raise UsageError(_first_line(error)) from error
 
 
+def _check_tables(query: exp.Query, connection: duckdb.DuckDBPyConnection) -> None:
+    """Names with a dataset; DuckDB would speak of catalogs that don't exist."""
+    tables = list(query.find_all(exp.Table))
+    aliases = {table.alias_or_name for table in tables}
+    known = _tables(connection)
+    for table in tables:
+        is_about_tables = table.name.upper().startswith("INFORMATION_SCHEMA.")
+        if table.db and table.db not in aliases and table.name not in known and not is_about_tables:
+            raise UsageError(_no_table(query, table.name, known))
+
+
+def _no_table(query: exp.Query, name: str, known: list[str]) -> str:
+    return f"there is no table {name!r}{_place(query, name)}{_near(name, known)}"
+
+
 def _explain(error: duckdb.Error, query: exp.Query, connection: duckdb.DuckDBPyConnection) -> str:
     message = str(error)
     if found := _UNKNOWN_TABLE.search(message):
-        name = found[1]
-        return f"there is no table {name!r}{_place(query, name)}{_near(name, _tables(connection))}"
+        return _no_table(query, found[1], _tables(connection))
     if found := _UNKNOWN_COLUMN.search(message):
         name = found[1] or found[2]
         return f"there is no column {name!r}{_place(query, name)}{_near(name, _columns(connection, query))}"

@@ -194,9 +194,7 @@ def dead_letter_row(dead_letter: DeadLetter) -> Row:
         "payload": b64encode(dead_letter.payload).decode(),
         "event_id": _text(dead_letter.event_id),
         "user_id": _text(dead_letter.user_id),
-        "event_time": timestamp(known_ms)
-        if known_ms is not None and _FIRST_MS <= known_ms <= _LAST_MS
-        else None,
+        "event_time": timestamp(known_ms) if known_ms is not None and _FIRST_MS <= known_ms <= _LAST_MS else None,
         "received_time": timestamp(dead_letter.received_ms),
         "source": _text(dead_letter.source),
         "part": 0,

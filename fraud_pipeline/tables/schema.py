@@ -67,9 +67,7 @@ _EVENT_TIME = _required("event_time", "TIMESTAMP", "When the event happened, as 
 _RECEIVED = _required(
     "received_time", "TIMESTAMP", "When its message was received: publish time, or arrival time in a file."
 )
-_SESSION_ID = _required(
-    "session_id", "STRING", "The session: user_id, '@', and the session's start in epoch ms."
-)
+_SESSION_ID = _required("session_id", "STRING", "The session: user_id, '@', and the session's start in epoch ms.")
 _SESSION_START = _required("session_start", "TIMESTAMP", "Time of the session's first event.")
 _SESSION_END = _required(
     "session_end", "TIMESTAMP", "Time of the session's last event plus the gap: the session ends before it."
@@ -79,9 +77,7 @@ _EMITTED = _required(
     "TIMESTAMP",
     "When the job made this row, by its machine's clock. A repeated row differs here only.",
 )
-_APPROXIMATE = _required(
-    "approximate", "BOOL", "A bound of the user's state was reached and made numbers inexact."
-)
+_APPROXIMATE = _required("approximate", "BOOL", "A bound of the user's state was reached and made numbers inexact.")
 _SCORE_VERSION = _required(
     "version", "INT64", "Increases with each record of the user; of an event's rows the highest one counts."
 )
@@ -93,8 +89,7 @@ _TRIGGER_WORDS = (
 _FEATURE_TYPES: dict[FeatureType, ColumnType] = {"int": "INT64", "float": "FLOAT64", "bool": "BOOL"}
 
 FEATURE_COLUMNS: tuple[Column, ...] = tuple(
-    Column(feature.name, _FEATURE_TYPES[feature.type], f"{feature.help} Unit: {feature.unit}.")
-    for feature in FEATURES
+    Column(feature.name, _FEATURE_TYPES[feature.type], f"{feature.help} Unit: {feature.unit}.") for feature in FEATURES
 )
 """A column for each feature, in the order of `transforms.features.FEATURES`; nullable, as features come and go."""
 
@@ -119,9 +114,7 @@ SCORES = Table(
         _SESSION_ID,
         _SESSION_START,
         _SCORE_VERSION,
-        _required(
-            "trigger", "STRING", f"EVENT for the answer at arrival; what corrected it: {_TRIGGER_WORDS}."
-        ),
+        _required("trigger", "STRING", f"EVENT for the answer at arrival; what corrected it: {_TRIGGER_WORDS}."),
         _APPROXIMATE,
         _required("score", "FLOAT64", "Suspicion, 0 to 1."),
         _required("action", "STRING", "allow, review or block."),
@@ -205,9 +198,7 @@ SESSION_ROLLUPS = Table(
         _required("max_score", "FLOAT64", "Highest score, 0 to 1."),
         _list("actions", "The different actions: allow, review, block."),
         _list("fired_rules", "Ids of the different rules that fired."),
-        _required(
-            "pane", "STRING", "EARLY while the session runs, ON_TIME when it is over, LATE after late events."
-        ),
+        _required("pane", "STRING", "EARLY while the session runs, ON_TIME when it is over, LATE after late events."),
         _required("pane_index", "INT64", "Number of the pane within the session, from 0."),
         _required("is_last", "BOOL", "No pane will follow."),
         _EMITTED,
@@ -231,9 +222,7 @@ ALERTS = Table(
         _EVENT_TIME,
         _required("score", "FLOAT64", "Suspicion, 0 to 1."),
         _required("action", "STRING", "review or block."),
-        _required(
-            "severity", "STRING", "Highest severity among the fired rules: low, medium, high or critical."
-        ),
+        _required("severity", "STRING", "Highest severity among the fired rules: low, medium, high or critical."),
         _list("reason_codes", "Reasons of the fired rules, most severe first, each once."),
         _list("fired_rules", "Ids of the rules that fired, in the same order."),
         _required("summary", "STRING", "A sentence for people."),
@@ -253,9 +242,7 @@ LABELS = Table(
         _USER,
         _required("event_time", "TIMESTAMP", "When the verdict was given."),
         _RECEIVED,
-        _required(
-            "message_source", "STRING", "Where its message came from: a subscription, or file and line."
-        ),
+        _required("message_source", "STRING", "Where its message came from: a subscription, or file and line."),
         _required("target_event_id", "STRING", "The event that the verdict is on."),
         _required("target_event_time", "TIMESTAMP", "When that event happened."),
         _required("is_fraud", "BOOL", "The verdict."),
@@ -275,9 +262,7 @@ DEAD_LETTERS = Table(
         "BigQuery can't hold in a row is several rows, its parts."
     ),
     columns=(
-        _required(
-            "dead_letter_id", "STRING", "The dead letter: made of its payload, source, receipt and reason."
-        ),
+        _required("dead_letter_id", "STRING", "The dead letter: made of its payload, source, receipt and reason."),
         _required("reason", "STRING", "Reason code, such as NOT_JSON, MISSING_FIELD, TOO_LATE, DUPLICATE."),
         Column("field", "STRING", "The field at fault; empty where the message as a whole is."),
         _required("message", "STRING", "What is wrong and how to mend it."),
@@ -300,9 +285,7 @@ INTAKE = Table(
     description="How many messages came in, counted before anything is done with them: what the ledger starts from.",
     columns=(
         _required("count_id", "STRING", "The count, unique."),
-        _required(
-            "received_time", "TIMESTAMP", "When the messages were received: all on the same day (UTC)."
-        ),
+        _required("received_time", "TIMESTAMP", "When the messages were received: all on the same day (UTC)."),
         _required("message_count", "INT64", "Messages."),
     ),
     partition="received_time",
