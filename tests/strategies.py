@@ -116,9 +116,7 @@ class Schedule:
                 }
                 event = op.envelope.event
                 end = "" if op.ends_bundle else " +"
-                lines.append(
-                    f"{event.user_id} {event.event_id} at {event.event_time_ms - zero}: {set_fields}{end}"
-                )
+                lines.append(f"{event.user_id} {event.event_id} at {event.event_time_ms - zero}: {set_fields}{end}")
             elif isinstance(op, Watermark):
                 lines.append(f"watermark {op.now_ms - zero}{' in one jump' if op.in_one_jump else ''}")
             else:
@@ -153,8 +151,11 @@ def times(short_retention: bool = False) -> st.SearchStrategy[Times]:
 
 
 @cache
-def steps_ms(gap_ms: int) -> st.SearchStrategy[int]:
+def steps_ms(gap_ms: int, over_months: bool = False) -> st.SearchStrategy[int]:
     """From one event's time to the next one's: mostly within reach of a session, sometimes of a window."""
+    if over_months:
+        days = [n * DAY_MS + d for n in (0, 1, 7, 10, 15, 20, 29, 30) for d in (-1, 0, 1)]
+        return st.sampled_from([*days, *(-d for d in days)])
     near = [0, 1, gap_ms // 2, gap_ms - 1, gap_ms, gap_ms + 1, 2 * gap_ms - 1, 2 * gap_ms, 3 * gap_ms]
     windows = [60_000, 600_000, 3_600_000, DAY_MS, 7 * DAY_MS, 30 * DAY_MS]
     far = [w + d for w in windows for d in (-1, 0, 1)] + [45 * DAY_MS]
@@ -215,14 +216,19 @@ CONTENTS = _decoder(Login, _LOGIN) | _decoder(Payment, _PAYMENT)
 
 @st.composite
 def user_envelopes(
-    draw: st.DrawFn, gap_ms: int, user_id: str = "u1", min_size: int = 1, max_size: int = 12
+    draw: st.DrawFn,
+    gap_ms: int,
+    user_id: str = "u1",
+    min_size: int = 1,
+    max_size: int = 12,
+    over_months: bool = False,
 ) -> list[Envelope]:
     """Distinct events of one user, in order of arrival."""
     now_ms = draw(st.sampled_from(BASES_MS))
     size = draw(st.integers(min_size, max_size))
     envelopes = []
     for i in range(size):
-        now_ms = max(0, now_ms + draw(steps_ms(gap_ms)))
+        now_ms = max(0, now_ms + draw(steps_ms(gap_ms, over_months)))
         kind, letter, fields = draw(CONTENTS)
         # The letter makes the order of the ids, which breaks ties, another one than the order of arrival.
         event = kind(event_id=f"{letter}{i:02}", user_id=user_id, event_time_ms=now_ms, **fields)
@@ -239,9 +245,7 @@ def _conflicting(draw: st.DrawFn, original: Envelope, gap_ms: int, line: int) ->
     """Another event under the same id: another content, and maybe another time."""
     event = original.event
     later_ms = draw(st.sampled_from([0, 0, 1, gap_ms, -gap_ms, 3 * gap_ms]))
-    other = msgspec.structs.replace(
-        event, user_agent="other", event_time_ms=max(0, event.event_time_ms + later_ms)
-    )
+    other = msgspec.structs.replace(event, user_agent="other", event_time_ms=max(0, event.event_time_ms + later_ms))
     assert isinstance(other, Login | Payment)
     return envelope_of(other, received_ms=BASES_MS[0] + line, source=f"file.jsonl:{line}")
 
@@ -252,14 +256,15 @@ def schedules(
     max_users: int = 2,
     max_events: int = 12,
     short_retention: bool = False,
-    watermarks: bool = True,
     silences: bool = True,
+    over_months: bool = False,
 ) -> Schedule:
     """Everything at once: events of some users, redeliveries, conflicts, bundles, watermarks, silences."""
     config = draw(times(short_retention))
     waiting: list[Envelope] = []
     for u in range(draw(st.integers(1, max_users))):
-        waiting += draw(user_envelopes(config.gap_ms, f"u{u}", max_size=max(1, max_events // (u + 1))))
+        size = max(1, max_events // (u + 1))
+        waiting += draw(user_envelopes(config.gap_ms, f"u{u}", max_size=size, over_months=over_months))
     if draw(st.booleans()):
         waiting = draw(st.permutations(waiting))
     marks = [0, config.gap_ms, config.gap_ms, config.gap_ms + config.grace_ms]
@@ -276,16 +281,14 @@ def schedules(
             if kind == "redelivery":
                 ops.append(Arrive(_redelivered(chosen, 1000 + line), draw(st.booleans())))
             elif kind == "conflict":
-                ops.append(
-                    Arrive(draw(_conflicting(chosen, config.gap_ms, 2000 + line)), draw(st.booleans()))
-                )
-            elif kind == "watermark" and watermarks:
+                ops.append(Arrive(draw(_conflicting(chosen, config.gap_ms, 2000 + line)), draw(st.booleans())))
+            elif kind == "watermark":
                 mark = chosen.event.event_time_ms + draw(st.sampled_from(marks)) + draw(st.integers(-1, 1))
                 watermark_ms = max(watermark_ms, mark)
                 ops.append(Watermark(watermark_ms, in_one_jump=draw(st.booleans())))
             elif kind == "silence" and silences:
                 ops.append(Silence(chosen.event.user_id))
-            elif kind == "refire" and watermarks:
+            elif kind == "refire":
                 ops.append(Refire(chosen.event.user_id))
     # A bundle can't span a step of the watermark or of the clock.
     for i, op in enumerate(ops):

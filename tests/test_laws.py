@@ -63,6 +63,12 @@ def test_every_step_of_long_histories_says_what_the_laws_say(schedule: Schedule)
     replay(schedule, against_oracle=True)
 
 
+@laws(1)
+@given(schedules(max_users=1, max_events=16, over_months=True))
+def test_every_step_of_histories_over_months_says_what_the_laws_say(schedule: Schedule) -> None:
+    replay(schedule, against_oracle=True)
+
+
 # Law 1: every record is a function of the set of accepted events and of what triggered it.
 
 
@@ -145,8 +151,7 @@ FOUND: list[tuple[str, tuple[int, ...]]] = []
 @given(st.data(), st.sampled_from([1_000, 10_000, 300_000]))
 def test_law_2_agreement_with_beams_own_sessions(data: st.DataObject, gap_ms: int) -> None:
     users = {
-        f"u{i}": data.draw(user_envelopes(gap_ms, f"u{i}"))
-        for i in range(data.draw(st.integers(1, 30), label="users"))
+        f"u{i}": data.draw(user_envelopes(gap_ms, f"u{i}")) for i in range(data.draw(st.integers(1, 30), label="users"))
     }
     from_beam = beam_sessions([e for envelopes in users.values() for e in envelopes], gap_ms)
     for user_id, envelopes in users.items():
@@ -217,9 +222,7 @@ def test_law_3_no_session_is_complete_and_not_finalized(schedule: Schedule) -> N
 
 @laws(1)
 @given(st.data(), times())
-def test_law_3_silence_gives_a_provisional_record_and_on_time_follows(
-    data: st.DataObject, config: Times
-) -> None:
+def test_law_3_silence_gives_a_provisional_record_and_on_time_follows(data: st.DataObject, config: Times) -> None:
     envelopes = data.draw(user_envelopes(config.gap_ms))
     user = fresh_user(config)
     for envelope in envelopes:
@@ -247,17 +250,13 @@ def test_law_4_versions_strictly_increase(schedule: Schedule) -> None:
 
 @laws(1)
 @given(st.data(), times(short_retention=True))
-def test_law_4_versions_increase_where_a_user_is_forgotten_and_comes_back(
-    data: st.DataObject, config: Times
-) -> None:
+def test_law_4_versions_increase_where_a_user_is_forgotten_and_comes_back(data: st.DataObject, config: Times) -> None:
     before = data.draw(user_envelopes(config.gap_ms))
     after = data.draw(user_envelopes(config.gap_ms))
     user = fresh_user(config)
     for envelope in before:
         user.on_event(envelope)
-    reclaimed_ms = (
-        max(e.event.event_time_ms for e in before) + config.retention_ms + config.grace_ms + config.gap_ms
-    )
+    reclaimed_ms = max(e.event.event_time_ms for e in before) + config.retention_ms + config.grace_ms + config.gap_ms
     user.advance(reclaimed_ms)
     assert user.state is None
     later_ms = reclaimed_ms - min(e.event.event_time_ms for e in after) + data.draw(st.integers(0, 1))
@@ -402,9 +401,7 @@ def test_law_6_within_the_bounds_all_is_exact(schedule: Schedule) -> None:
     assert not any(r.approximate for r in user.records if not isinstance(r, DeadLetter))
 
 
-@pytest.mark.parametrize(
-    "spacing_ms", [0, 1, 9_999, 10_000, 60_001, 7 * DAY_MS], ids=lambda ms: f"{ms}ms_apart"
-)
+@pytest.mark.parametrize("spacing_ms", [0, 1, 9_999, 10_000, 60_001, 7 * DAY_MS], ids=lambda ms: f"{ms}ms_apart")
 @pytest.mark.parametrize("backwards", [False, True], ids=["in_order", "backwards"])
 def test_law_6_state_stops_growing(spacing_ms: int, backwards: bool) -> None:
     """Every value new, every event kept open by a watermark that stands still: the worst there is."""
