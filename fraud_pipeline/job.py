@@ -9,7 +9,7 @@ import apache_beam as beam
 import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from fraud_pipeline import graph
+from fraud_pipeline import graph, local_runner
 from fraud_pipeline.beam_options import pipeline_options
 from fraud_pipeline.config import PipelineConfig
 from fraud_pipeline.errors import UsageError
@@ -56,7 +56,7 @@ def replay(
     """
     messages = [message for file in match_files(inputs) for message in read_messages(file)]
     options = pipeline_options(beam_args, runner=LOCAL_RUNNER, streaming=True)
-    config = msgspec.structs.replace(config, clock=ReplayClock())
+    config = msgspec.structs.replace(config, clock=ReplayClock(min((m.received_ms for m in messages), default=0)))
     return _run(replay_stream(messages, replay_options), options, sink, config)
 
 
@@ -84,6 +84,8 @@ def stream(
 
 
 def _run(source: beam.PTransform[Any, Any], options: PipelineOptions, sink: Sink, config: PipelineConfig) -> int:
+    if options.view_as(StandardOptions).runner == LOCAL_RUNNER:
+        local_runner.install()
     try:
         pipeline = beam.Pipeline(options=options)
     except ValueError as error:

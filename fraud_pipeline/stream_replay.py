@@ -17,6 +17,7 @@ from fraud_pipeline.sources import peek_event_time_ms
 from transforms.events import Envelope, Message
 
 DEFAULT_STALL_MS = 20 * 60_000
+LAST_ADVANCE_SECONDS = 3_600
 
 
 class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,12 +66,18 @@ class Step(msgspec.Struct, frozen=True):
 class ReplayClock(msgspec.Struct, frozen=True):
     """The clock of a replay, for timers in processing time: an event comes in when it was received.
 
-    `TestStream`'s clock starts at 0 and the first step of a replay sets it to epoch time, so this is epoch time too.
+    It starts at 0, as `TestStream`'s does, and must stay far below any event time: where an early pane fires, the
+    local runner compares processing time with the end of the window, and past it takes the pane for the last.
+
+    Attributes:
+      start_ms: the first arrival, epoch ms.
     """
 
+    start_ms: int
+
     def __call__(self, envelope: Envelope) -> float:
-        """Epoch seconds, by the replay's clock, at which the event comes in."""
-        return envelope.received_ms / 1000
+        """Seconds since the first arrival at which the event comes in."""
+        return (envelope.received_ms - self.start_ms) / 1000
 
 
 def plan(messages: Sequence[Message], options: ReplayOptions = ReplayOptions()) -> list[Step]:
@@ -104,14 +111,15 @@ def replay_stream(messages: Sequence[Message], options: ReplayOptions = ReplayOp
     """A `TestStream` of the messages, stamped as a source with a timestamp attribute would stamp them.
 
     Run it on BundleBasedDirectRunner, with `ReplayClock` for the clock of the graph. It ends like a drain: the
-    watermark goes to infinity.
+    watermark goes to infinity. Then the clock moves on, so that no early pane is left waiting.
 
     Args:
       messages: in any order; all of them are held in memory.
     """
     stream = TestStream()
-    clock_ms = 0
-    for step in plan(messages, options):
+    steps = plan(messages, options)
+    clock_ms = steps[0].clock_ms if steps else 0
+    for step in steps:
         if step.clock_ms > clock_ms:
             stream = stream.advance_processing_time(Duration(micros=(step.clock_ms - clock_ms) * 1_000))
             clock_ms = step.clock_ms
@@ -119,7 +127,7 @@ def replay_stream(messages: Sequence[Message], options: ReplayOptions = ReplayOp
             stream = stream.advance_watermark_to(Timestamp(micros=step.watermark_ms * 1_000))
         if step.messages:
             stream = stream.add_elements([TimestampedValue(m, _timestamp(m)) for m in step.messages])
-    return stream.advance_watermark_to_infinity()
+    return stream.advance_watermark_to_infinity().advance_processing_time(LAST_ADVANCE_SECONDS)
 
 
 class _Watermark:

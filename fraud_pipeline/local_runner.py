@@ -1,0 +1,92 @@
+"""Makes BundleBasedDirectRunner fast enough for streams of small bundles, and lets them end. Not for production.
+
+For every bundle Beam pickles the DoFn anew and looks through all its methods for state and timers; with a bundle for
+each user and step that is most of a local stream's time. Both give the same each time, so here they are remembered.
+Where late data joins sessions, its triggers also leave a watermark hold behind that nothing releases, and the job
+stalls; here a window that has had its on-time pane holds nothing back.
+This leans on private parts of Beam, so it does nothing with any version but the one it was made for.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.internal.cloudpickle import cloudpickle
+from apache_beam.runners.direct import transform_evaluator
+from apache_beam.transforms import core, trigger, userstate
+
+BEAM_VERSION = "2.77.0"
+
+
+def install() -> bool:
+    """Remembers, in this process from now on, what the runner finds out about DoFns.
+
+    Returns:
+      Whether it was done: not with another version of Beam, which then just runs slower.
+    """
+    if beam.__version__ != BEAM_VERSION:
+        return False
+    if isinstance(transform_evaluator.pickler, _Pickler):
+        return True
+    core.get_function_args_defaults = _by_function(core.get_function_args_defaults)
+    specs = _by_class(userstate.get_dofn_specs)
+    for module in (userstate, transform_evaluator):
+        module.get_dofn_specs = specs
+    userstate.validate_stateful_dofn = _by_class(userstate.validate_stateful_dofn)
+    transform_evaluator.pickler = _Pickler()  # type: ignore[assignment]
+    trigger.GeneralTriggerDriver._output = _releasing(trigger.GeneralTriggerDriver._output)
+    return True
+
+
+class _Pickler:
+    """Pickles a DoFn once; each bundle still gets a copy of its own."""
+
+    def __init__(self) -> None:
+        self._pickled: weakref.WeakKeyDictionary[Any, bytes] = weakref.WeakKeyDictionary()
+
+    def roundtrip(self, dofn: Any) -> Any:
+        pickled = self._pickled.get(dofn)
+        if pickled is None:
+            pickled = self._pickled[dofn] = cloudpickle.dumps(dofn)
+        return cloudpickle.loads(pickled)
+
+
+def _releasing(output: Any) -> Any:
+    @functools.wraps(output)
+    def released(driver: Any, window: Any, finished: bool, state: Any, *args: Any) -> Any:
+        pane = output(driver, window, finished, state, *args)
+        is_late = getattr(driver.trigger_fn, "is_late", None)
+        if is_late is not None and is_late(state.at(window, driver.clock)):
+            state.clear_state(window, driver.WATERMARK_HOLD)
+        return pane
+
+    return released
+
+
+def _by_class(function: Any) -> Any:
+    known: dict[type, Any] = {}
+
+    @functools.wraps(function)
+    def remembered(dofn: Any) -> Any:
+        kind = type(dofn)
+        if kind not in known:
+            known[kind] = function(dofn)
+        return known[kind]
+
+    return remembered
+
+
+def _by_function(function: Any) -> Any:
+    known: dict[Any, Any] = {}
+
+    @functools.wraps(function)
+    def remembered(method: Any) -> Any:
+        key = getattr(method, "__func__", method), type(getattr(method, "__self__", None))
+        if key not in known:
+            known[key] = function(method)
+        return known[key]
+
+    return remembered
