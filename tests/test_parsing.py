@@ -340,6 +340,8 @@ def test_nesting_within_the_recursion_limit_of_this_process_is_still_too_deep() 
         (b', "x": 1, "x": 1', "x"),
         (b', "x": null, "x": null', "x"),
         (b', "x": 100000000000000000000000, "x": 1', "x"),
+        (b', "x": 1, "x": 100000000000000000000000', "x"),
+        (b', "x": "\\\\", "x": "\\\\"', "x"),
         (b', "x": [{"y": 1, "y": 2}]', "y"),
         (b', "": 1, "": 2', ""),
         (b', "x\\"": 1, "x\\u0022": 2', 'x\\"'),
@@ -349,6 +351,13 @@ def test_a_key_that_is_there_twice_is_named(addition: bytes, field: str) -> None
     letter = rejected(with_fields(LOGIN)[:-1] + addition + b"}")
 
     assert (letter.reason, letter.field) == (Reason.DUPLICATE_KEY, field)
+
+
+def test_an_escaped_comma_does_not_hide_a_key_that_is_there_twice() -> None:
+    payload = with_fields(LOGIN).replace(b"Mozilla/5.0", rb"Mozilla\u002c")
+    accepted(payload)
+
+    assert rejected(payload[:-1] + b', "latitude": 1}').field == "latitude"
 
 
 @pytest.mark.parametrize(

@@ -237,13 +237,7 @@ def _check_rest(payload: bytes, limits: Limits) -> None:
     is_flat = payload.find(b"{", 1) < 0 and payload.find(b"[") < 0
     if not is_flat and payload.count(b"{") + payload.count(b"[") > limits.max_nesting_depth:
         rejection.check_depth(payload.decode(), limits)
-    document = _decode_any(payload)
-    try:
-        again = _encode(document)
-    except OverflowError:
-        rejection.load(payload.decode(), limits)
-        return
-    if _quotation_marks(payload) != _quotation_marks(again):
+    if _quotation_marks(payload) != _quotation_marks(_encode(_decode_any(payload))):
         rejection.load(payload.decode(), limits)
 
 
