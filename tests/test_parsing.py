@@ -426,6 +426,22 @@ def test_card_tokens_are_never_shown(card_id: Any) -> None:
     assert "secret" not in letter.message
 
 
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        ("12345678901234567890", "is 12345678901234567890;"),
+        ("9" * 3999, "is " + "9" * 48 + "...;"),
+        ("9" * 5000, "is a number too large to be represented;"),
+        ("1e999", "is a number too large to be represented;"),
+    ],
+)
+def test_amounts_beyond_the_range_are_shown_shortened(amount: str, shown: str) -> None:
+    letter = rejected(with_fields(PAYMENT).replace(b"1250", amount.encode()))
+
+    assert (letter.reason, letter.field) == (Reason.WRONG_VALUE, "amount_minor")
+    assert shown in letter.message
+
+
 @pytest.mark.parametrize("amount", [0, 1, 10**12])
 def test_amounts_of_the_whole_range_are_exact(amount: int) -> None:
     assert accepted(with_fields(PAYMENT, amount_minor=amount)).event.amount_minor == amount  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ from transforms.wire import EVENT_TYPES, FIRST_MS, LAST_MS, Limits
 
 _SHOWN_CHARACTERS = 48
 _SEARCHED_BYTES = 64 * 1024
-_MAX_NUMBER_DIGITS = 400
+_MAX_NUMBER_DIGITS = 4000
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 _FIELD_OF_ERROR = re.compile(r"(?:required field `|at `\$\.)(\w+)`$")
@@ -155,6 +155,8 @@ def shown(field: str, value: Any) -> str:
         return _kind(value)
     if isinstance(value, str) and len(value) > _SHOWN_CHARACTERS:
         return f"{json.dumps(value[:_SHOWN_CHARACTERS])}... ({len(value)} characters)"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a number too large to be represented"
     text = json.dumps(value)
     return text if len(text) <= 2 * _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
