@@ -114,7 +114,7 @@ def _sequence(event: Activity, before: Sequence[Activity]) -> dict[str, Any]:
             [e for e in before if position(e) < position(last_login)], last_login.event_time_ms, HISTORY_MS
         )
         for noun, attribute in (("device", "device_id"), ("country", "country")):
-            had_others = any(getattr(e, attribute) is not None for e in at_login)
+            had_others = any(getattr(e, attribute) is not None for e in at_login if not _failed(e))
             values[f"login_from_new_{noun}"] = had_others and _is_new(last_login, attribute, at_login)
     if last_login_before is not None:
         values["seconds_since_login"] = (now - last_login_before.event_time_ms) / 1000
@@ -178,8 +178,9 @@ def _place(event: Activity) -> tuple[float, float] | None:
 
 
 def _is_new(event: Activity, attribute: str, history: Sequence[Activity]) -> bool:
+    """Given, and not seen in the history other than in failed logins."""
     value = getattr(event, attribute, None)
-    return value is not None and all(getattr(e, attribute, None) != value for e in history)
+    return value is not None and all(getattr(e, attribute, None) != value for e in history if not _failed(e))
 
 
 def _failures_at_the_end(events: Sequence[Activity]) -> int:

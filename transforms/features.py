@@ -53,9 +53,7 @@ class Feature(msgspec.Struct, frozen=True):
 
 
 def _windowed(name: str, unit: str, what: str, windows: tuple[str, ...]) -> list[Feature]:
-    return [
-        Feature(f"{name}_{w}", "int", unit, f"{what} in the last {WINDOW_WORDS[w]}.") for w in windows
-    ]
+    return [Feature(f"{name}_{w}", "int", unit, f"{what} in the last {WINDOW_WORDS[w]}.") for w in windows]
 
 
 ALL_WINDOWS = tuple(WINDOW_SECONDS)
@@ -109,9 +107,15 @@ _SEQUENCE = [
         "Speed needed to come from the user's last known place, time taken as at least one minute.",
         nullable=True,
     ),
-    Feature("is_new_ip", "bool", "yes/no", "The IP address is given and not seen in the user's last 30 days."),
-    Feature("is_new_device", "bool", "yes/no", "The device is given and not seen in the user's last 30 days."),
-    Feature("is_new_country", "bool", "yes/no", "The country is given and not seen in the user's last 30 days."),
+    *[
+        Feature(
+            f"is_new_{name}",
+            "bool",
+            "yes/no",
+            f"The {what} is given and not seen in the user's last 30 days, other than in failed logins.",
+        )
+        for name, what in (("ip", "IP address"), ("device", "device"), ("country", "country"))
+    ],
     Feature("is_new_payee", "bool", "yes/no", "The payee is given and not seen in the user's last 30 days."),
     Feature(
         "failures_in_a_row",
@@ -136,13 +140,13 @@ _SEQUENCE = [
         "login_from_new_device",
         "bool",
         "yes/no",
-        "The last successful login (this event, if it is one) came from a device new for the user, who had others.",
+        "The last successful login (this event, if it is one) came from a new device of a user who had others.",
     ),
     Feature(
         "login_from_new_country",
         "bool",
         "yes/no",
-        "The last successful login (this event, if it is one) came from a country new for the user, who had others.",
+        "The last successful login (this event, if it is one) came from a new country of a user who had others.",
     ),
     Feature(
         "is_first_payment_after_login",

@@ -246,7 +246,7 @@ class History:
     def _count_values(self, codes: list[int], i: int) -> list[bool]:
         """Counts the newest point's values in the distinct counts; says which are new in the longest window."""
         is_new = [False] * len(codes)
-        distinct, columns = self.distinct, self.points.codes
+        distinct, columns, trusted = self.distinct, self.points.codes, self.points.trusted
         hour, day, month = (self.starts[k] for k in DISTINCT)
         at = 0
         for d, code in enumerate(codes):
@@ -258,7 +258,9 @@ class History:
                         distinct[at + 1] += 1
                         if previous < month:
                             distinct[at + 2] += 1
-                            is_new[d] = True
+                if d < len(trusted):
+                    previous = trusted[d].rfind(code, 0, i)
+                is_new[d] = previous < month
             at += 3
         return is_new
 
@@ -266,7 +268,7 @@ class History:
         """Whether a login comes from a new device or country of a user who had others."""
         flags = 0
         for d, flag in ((DEVICE, NEW_DEVICE_LOGIN), (COUNTRY, NEW_COUNTRY_LOGIN)):
-            if is_new[d] and self.points.codes[d].count(0, start, i) < i - start:
+            if is_new[d] and self.points.trusted[d].count(0, start, i) < i - start:
                 flags |= flag
         return flags
 

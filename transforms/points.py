@@ -16,7 +16,7 @@ import mmh3
 from transforms.events import Activity, Payment
 
 LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT = 0, 1, 2
-"""Kinds of points."""
+"""Kinds of points; a failed login is the falsy one."""
 
 DIMENSIONS = ("ip", "device", "country", "merchant", "payee", "card")
 """What different values are counted of, in the order of the columns."""
@@ -27,6 +27,10 @@ MAX_POINTS_LIMIT = 254
 
 NEW_DEVICE_LOGIN, NEW_COUNTRY_LOGIN = 1, 2
 """Flags of a successful login."""
+
+TRUSTED = (IP, DEVICE, COUNTRY)
+"""Dimensions in which a value counts as the user's own only once it was seen in something else than a failed login:
+an attacker who guesses a password is not known for having guessed wrong before."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -81,7 +85,12 @@ def project(event: Activity, digest: int) -> Point:
 
 
 class Points:
-    """Columns of points, oldest first. `ids` and `digests` cover only the newest `open_count` of them."""
+    """Columns of points, oldest first. `ids` and `digests` cover only the newest `open_count` of them.
+
+    Attributes:
+      codes: a column for each of `DIMENSIONS`.
+      trusted: for each of `TRUSTED` the same column without the failed logins.
+    """
 
     __slots__ = (
         "amounts",
@@ -94,6 +103,7 @@ class Points:
         "places",
         "tables",
         "times",
+        "trusted",
     )
 
     def __init__(self) -> None:
@@ -103,6 +113,7 @@ class Points:
         self.flags = bytearray()
         self.places = bytearray()
         self.codes = [bytearray() for _ in DIMENSIONS]
+        self.trusted = [bytearray() for _ in TRUSTED]
         self.tables: list[list[int]] = [[] for _ in DIMENSIONS]
         self.place_table = array("d")
         self.ids = bytearray()
@@ -126,7 +137,7 @@ class Points:
         self.digests += point.digest.to_bytes(8, "little")
         code = self._place_code(*point.place) if point.place else 0
         self.places.append(code)
-        codes = []
+        codes: list[int] = []
         for column, table, value in zip(self.codes, self.tables, point.values, strict=True):
             if not value:
                 code = 0
@@ -134,11 +145,13 @@ class Points:
                 code = table.index(value) + 1
             else:
                 if len(table) == 255:
-                    self._collect_values(column, table)
+                    self._collect_values(len(codes))
                 table.append(value)
                 code = len(table)
             column.append(code)
             codes.append(code)
+        for column, code in zip(self.trusted, codes, strict=False):
+            column.append(code if point.kind else 0)
         return codes
 
     def _place_code(self, latitude: float, longitude: float) -> int:
@@ -198,7 +211,7 @@ class Points:
         """Takes the points from position `i` on away and returns them. They must be open."""
         tail = [self.point(j) for j in range(i, len(self))]
         keep = 8 * (self.open_count - len(tail))
-        for column in (self.times, self.amounts, self.kinds, self.flags, self.places, *self.codes):
+        for column in (self.times, self.amounts, self.kinds, self.flags, self.places, *self.codes, *self.trusted):
             del column[i:]
         del self.ids[keep:], self.digests[keep:]
         return tail
@@ -206,14 +219,14 @@ class Points:
     def drop_front(self, n: int) -> None:
         """Forgets the `n` oldest points."""
         ids_gone = max(0, 8 * (n - (len(self) - self.open_count)))
-        for column in (self.times, self.amounts, self.kinds, self.flags, self.places, *self.codes):
+        for column in (self.times, self.amounts, self.kinds, self.flags, self.places, *self.codes, *self.trusted):
             del column[:n]
         del self.ids[:ids_gone], self.digests[:ids_gone]
 
     def collect_values(self) -> None:
         """Forgets the values that no point has any more."""
-        for column, table in zip(self.codes, self.tables, strict=True):
-            self._collect_values(column, table)
+        for dimension in range(len(DIMENSIONS)):
+            self._collect_values(dimension)
 
     def close_before(self, time_ms: int) -> None:
         """Forgets what only open points need of those before `time_ms`: ids, and all places but the last."""
@@ -227,12 +240,16 @@ class Points:
             self.places[: last_place - 1] = bytes(last_place - 1)
         self._collect_places()
 
-    def _collect_values(self, column: bytearray, table: list[int]) -> None:
+    def _collect_values(self, dimension: int) -> None:
         """Gives the codes of values that no point has any more free for others."""
+        column, table = self.codes[dimension], self.tables[dimension]
         used = sorted(set(column) - {0})
         if len(used) < len(table):
             table[:] = [table[code - 1] for code in used]
-            column[:] = column.translate(_renumbering(used))
+            renumbering = _renumbering(used)
+            column[:] = column.translate(renumbering)
+            if dimension in TRUSTED:
+                self.trusted[dimension][:] = self.trusted[dimension].translate(renumbering)
 
     def _collect_places(self) -> None:
         used = sorted(set(self.places) - {0})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import cel
@@ -90,7 +91,7 @@ class RuleSet:
         self._plans = {t: _Plan([c for c in compiled if c.can_match(t)]) for t in EVENT_TYPES}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RuleSet, (self.rules, self.thresholds)
+        return _rule_set, (self.rules, self.thresholds)
 
     def evaluate(
         self, values: FeatureRecord | Mapping[str, Any], on_error: RuleErrorHandler | None = None
@@ -119,6 +120,12 @@ class RuleSet:
                 if on_error is not None and not str(error).startswith("Undefined variable"):
                     on_error(compiled.rule, error)
         return tuple(fired)
+
+
+@lru_cache(maxsize=8)
+def _rule_set(rules: tuple[Rule, ...], thresholds: Thresholds) -> RuleSet:
+    """Unpickles: compiled once a process, as some runners unpickle for every bundle."""
+    return RuleSet(rules, thresholds)
 
 
 class _Compiled:

@@ -58,6 +58,7 @@ class _State(msgspec.Struct, array_like=True, gc=False):
     places: bytes
     place_table: bytes
     codes: list[bytes]
+    trusted: list[bytes]
     tables: list[bytes]
     ids: bytes
     digests: bytes
@@ -108,6 +109,7 @@ def encode(state: UserState) -> bytes:
             points.places,  # type: ignore[arg-type]
             points.place_table.tobytes(),
             points.codes,  # type: ignore[arg-type]
+            points.trusted,  # type: ignore[arg-type]
             [array("Q", table).tobytes() for table in points.tables],
             points.ids,  # type: ignore[arg-type]
             points.digests,  # type: ignore[arg-type]
@@ -155,6 +157,7 @@ def decode(data: bytes, gap_ms: int, max_points: int) -> UserState:
     points.places = bytearray(packed.places)
     points.place_table.frombytes(packed.place_table)
     points.codes = [bytearray(column) for column in packed.codes]
+    points.trusted = [bytearray(column) for column in packed.trusted]
     points.tables = [array("Q", table).tolist() for table in packed.tables]
     points.ids = bytearray(packed.ids)
     points.digests = bytearray(packed.digests)
