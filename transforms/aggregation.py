@@ -10,7 +10,7 @@ closed for good. Closed sessions are remembered by that one time, so no event ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, TypeAlias
 from zlib import crc32
 
@@ -277,7 +277,12 @@ class Aggregation:
         """Says again what out-of-order arrivals have changed about events of open sessions."""
         disorder_ms, history = state.disorder_ms, state.history
         state.disorder_ms = None
-        if disorder_ms is None or history.lost_ms >= state.sessions[0].start_ms:
+        if disorder_ms is None:
+            return
+        if history.lost_ms >= state.sessions[0].start_ms:
+            # Points to go by were given up, so what was said stands; its session says that it may be inexact.
+            for session in state.sessions:
+                session.approximate = True
             return
         entries = {stable_hash(e.event.event_id): e for e in map(_decode_entry, log.read())}
         changed = False
@@ -338,7 +343,7 @@ def _order(envelope: Envelope) -> tuple[int, int]:
 
 
 def _utc(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1_000, timezone.utc).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(time_ms / 1_000, UTC).isoformat(timespec="milliseconds")
 
 
 def _fingerprint(features: list[object]) -> int:
