@@ -46,7 +46,9 @@ def build(events: PCollection[Message], config: PipelineConfig) -> Outputs:
       config: what to go by.
     """
     parsed = events | "ParseEvents" >> ParseEvents(config.limits)
-    split = parsed.events | "SplitLabels" >> beam.ParDo(_split_labels).with_outputs("labels", main="activities")
+    split = parsed.events | "SplitLabels" >> beam.ParDo(_split_labels).with_output_types(Envelope).with_outputs(
+        "labels", main="activities"
+    )
     aggregated = split.activities | "HybridAggregation" >> (
         BackfillAggregation(config.aggregation)
         if config.bounded
