@@ -15,3 +15,10 @@ def bigquery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bigquery_emul
     bigquery_emulator.install()
     with bigquery_emulator.bigquery_emulator(tmp_path_factory.mktemp("bigquery")) as emulator:
         yield emulator
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under `--dist loadgroup` one worker runs all tests of the BigQuery emulator, so that it starts once."""
+    for item in items:
+        if "bigquery" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("bigquery"))

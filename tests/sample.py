@@ -219,11 +219,12 @@ def _rollups(session: SessionRecord, latest: dict[tuple[str, str], Score]) -> It
         for (user, _), decision in latest.items()
         if user == session.user_id and session.start_ms <= decision.record.event.event_time_ms < session.end_ms
     ]
-    if session.retracted or session.provisional:
+    if session.retracted:
         return
-    panes = [("EARLY", 0)] if session.login_failure_count > 4 else []
-    last = ("LATE", 0) if session.trigger == "LATE" else ("ON_TIME", len(panes))
-    for pane, index in [*panes, last]:
+    panes = [("EARLY", 0)] if session.provisional or session.login_failure_count > 4 else []
+    if not session.provisional:
+        panes.append(("LATE", 0) if session.trigger == "LATE" else ("ON_TIME", len(panes)))
+    for pane, index in panes:
         yield SessionRollup(
             user_id=session.user_id,
             start_ms=session.start_ms,

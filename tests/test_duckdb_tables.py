@@ -76,7 +76,10 @@ def test_tables_have_the_declared_columns_types_and_comments(tmp_path: Path) -> 
                 "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal"
             ).fetchall()
         )
-    assert comments == {item.name: item.description for item in (*TABLES.values(), *VIEWS.values())}
+    assert comments == {
+        **{table.name: table.description for table in TABLES.values()},
+        **{view.name: view.description for view in VIEWS.values()},
+    }
 
 
 def test_rows_come_back_as_they_were_written(database: Path) -> None:
@@ -204,6 +207,20 @@ def test_a_change_that_loses_data_is_refused_and_nothing_is_changed(statement: s
     with connect(path, read_only=True) as connection:
         assert connection.execute("SELECT message_count FROM intake").fetchall() == [(7,)]
         assert connection.execute("SELECT 1 FROM duckdb_views() WHERE view_name = 'ledger'").fetchall() == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("CREATE TABLE ledger (x BIGINT)", "ledger is a BASE TABLE in this file, not a view"),
+        ("CREATE VIEW intake AS SELECT 1 AS x", "intake is a VIEW in this file, not a table"),
+    ],
+)
+def test_something_else_of_the_same_name_is_told(statement: str, words: str, tmp_path: Path) -> None:
+    with connect(tmp_path / "r.duckdb") as connection:
+        connection.execute(statement)
+    with pytest.raises(UsageError, match=words):
+        open_results(tmp_path / "r.duckdb")
 
 
 def test_a_file_that_another_process_writes_is_told(tmp_path: Path) -> None:

@@ -191,3 +191,15 @@ def test_sessions_that_a_late_event_joined_are_one(database: Path) -> None:
 def test_an_alert_on_an_event_that_is_allowed_by_now_is_gone(database: Path) -> None:
     assert _on_duckdb(database, "SELECT DISTINCT user_id FROM alerts WHERE user_id = 'alice'")[1] == [("alice",)]
     assert _on_duckdb(database, "SELECT user_id FROM current_alerts WHERE user_id = 'alice'")[1] == []
+
+
+def test_a_session_that_still_runs_has_no_final_rollup(database: Path) -> None:
+    assert _on_duckdb(database, "SELECT DISTINCT pane FROM session_rollups WHERE user_id = 'grace'")[1] == [("EARLY",)]
+    assert _on_duckdb(database, "SELECT pane FROM session_rollups_final WHERE user_id = 'grace'")[1] == []
+
+
+def test_the_last_day_of_alerts_ends_with_the_newest_one(database: Path) -> None:
+    users = {row[0] for row in _on_duckdb(database, "SELECT user_id FROM alerts_last_day")[1]}
+    everyone = {row[0] for row in _on_duckdb(database, "SELECT user_id FROM current_alerts")[1]}
+    # The newest alert is of 12:08 on the second day; carol's is of 8:40 on the first.
+    assert (everyone - users, users) == ({"carol"}, {"bob", "dave", "erin", "frank"})

@@ -122,7 +122,8 @@ def _table_steps(
     found = difference(from_bigquery(existing), declared)
     if not found.changes:
         return [], found.refusals
-    existing.schema = [_field(column) for column in found.columns]
+    fields_now = {field.name: field for field in existing.schema}
+    existing.schema = [_field(column, fields_now.get(column.name)) for column in found.columns]
     existing.description = declared.description
     existing.clustering_fields = list(declared.cluster)
     fields = ["schema", "description", "clustering_fields"]
@@ -167,8 +168,12 @@ def to_bigquery(full_name: str, table: Table) -> bigquery.Table:
     return result
 
 
-def _field(column: Column) -> bigquery.SchemaField:
-    return bigquery.SchemaField(column.name, column.type, column.mode, description=column.description)
+def _field(column: Column, existing: bigquery.SchemaField | None = None) -> bigquery.SchemaField:
+    if existing is None:
+        return bigquery.SchemaField(column.name, column.type, column.mode, description=column.description)
+    # What others have set on the column, such as policy tags, stays.
+    kept = {**existing.to_api_repr(), "mode": column.mode, "description": column.description}
+    return bigquery.SchemaField.from_api_repr(kept)
 
 
 def from_bigquery(table: bigquery.Table) -> Table:

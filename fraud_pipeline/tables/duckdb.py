@@ -75,8 +75,10 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> list[Change]:
 
     Raises:
       DataLossError: a change would lose data.
+      UsageError: a view is in the place of a table, or a table in that of a view.
     """
     existing = _existing_tables(connection)
+    _check_kinds(connection)
     changes: list[Change] = []
     refusals: list[str] = []
     statements: list[str] = []
@@ -176,6 +178,16 @@ def _load(path: Path, staged: Mapping[str, Sequence[Path | str]]) -> dict[str, i
         counts = {table: append_jsonl(connection, table, paths) for table, paths in staged.items()}
         connection.commit()
         return counts
+
+
+def _check_kinds(connection: duckdb.DuckDBPyConnection) -> None:
+    rows = connection.execute(
+        "SELECT table_name, table_type FROM information_schema.tables WHERE table_catalog = current_database()"
+    ).fetchall()
+    for name, kind in rows:
+        if (kind == "VIEW" and name in TABLES) or (kind != "VIEW" and name in VIEWS):
+            wanted = "table" if name in TABLES else "view"
+            raise UsageError(f"{name} is a {kind} in this file, not a {wanted}; rename or drop it")
 
 
 def _existing_tables(connection: duckdb.DuckDBPyConnection) -> dict[str, Table]:
