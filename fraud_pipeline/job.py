@@ -9,7 +9,7 @@ import apache_beam as beam
 import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from fraud_pipeline import graph, local_runner
+from fraud_pipeline import graph, local_runner, local_timers
 from fraud_pipeline.beam_options import pipeline_options
 from fraud_pipeline.config import PipelineConfig
 from fraud_pipeline.errors import UsageError
@@ -86,6 +86,7 @@ def stream(
 def _run(source: beam.PTransform[Any, Any], options: PipelineOptions, sink: Sink, config: PipelineConfig) -> int:
     if options.view_as(StandardOptions).runner == LOCAL_RUNNER:
         local_runner.install()
+        local_timers.install()
     try:
         pipeline = beam.Pipeline(options=options)
     except ValueError as error:

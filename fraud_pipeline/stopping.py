@@ -57,7 +57,8 @@ def run_until_stopped(
                     if state == PipelineState.FAILED:
                         raise RuntimeError("the pipeline failed; its log has the reason")
                 except Stopped:
-                    if result is not None and not PipelineState.is_terminal(result.state):
+                    # Also where it counts as failed: the local runner does when it is interrupted, and runs on.
+                    if result is not None and result.state != PipelineState.DONE:
                         result.cancel()
                     raise
         except Stopped as stopped:

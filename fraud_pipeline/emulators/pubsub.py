@@ -75,9 +75,7 @@ def pubsub_emulator(
     gcloud = _find("gcloud", "the Google Cloud CLI (https://cloud.google.com/sdk/docs/install)")
     _find("java", "a Java runtime (on Debian: apt-get install default-jre-headless)")
     with contextlib.ExitStack() as stack:
-        directory = data_dir or Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="pubsub-emulator-"))
-        )
+        directory = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pubsub-emulator-")))
         directory.mkdir(parents=True, exist_ok=True)
         for attempt in range(_START_ATTEMPTS):
             emulator = Emulator(f"127.0.0.1:{free_port()}", project, directory / "emulator.log")
@@ -125,9 +123,7 @@ def create_topic_and_subscription(
 def _find(command: str, what: str) -> str:
     path = shutil.which(command)
     if path is None:
-        raise UsageError(
-            f"the Pub/Sub emulator needs the command {command!r}, which isn't on PATH; install {what}"
-        )
+        raise UsageError(f"the Pub/Sub emulator needs the command {command!r}, which isn't on PATH; install {what}")
     return path
 
 

@@ -1,0 +1,143 @@
+"""Gives the timers of BundleBasedDirectRunner an index. Not for production.
+
+As it comes, the runner looks at every timer of every key of every step several times a bundle, so that a replay takes
+time by its square; and where a bundle touches a key it copies the key's timers deeply, though they never change.
+This leans on private parts of Beam, so with any version but the one it was made for it does nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import itertools
+from collections.abc import Hashable
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.runners.direct.evaluation_context import EvaluationContext
+from apache_beam.runners.direct.util import TimerFiring
+from apache_beam.runners.direct.watermark_manager import _TransformWatermarks
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.trigger import InMemoryUnmergedState
+from apache_beam.utils.timestamp import Timestamp
+
+BEAM_VERSION = "2.77.0"
+
+
+def install() -> bool:
+    """Keeps an index of timers, in this process from now on.
+
+    Returns:
+      Whether it was done: not with another version of Beam, which then just runs slower.
+    """
+    if beam.__version__ != BEAM_VERSION:
+        return False
+    EvaluationContext._initialize_keyed_states = _initialize_keyed_states  # type: ignore[method-assign]
+    _TransformWatermarks.extract_transform_timers = _extract_transform_timers  # type: ignore[method-assign]
+    InMemoryUnmergedState.copy = _copy  # type: ignore[method-assign]
+    return True
+
+
+class States(dict[Hashable, Any]):
+    """The states of a step's keys, with an index of their timers.
+
+    When a bundle is committed, the states of its keys are replaced as a whole, so every change of a timer is seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed: dict[Hashable, None] = {}
+        self._has_timers = False
+        self._timers = {TimeDomain.WATERMARK: _Timers(), TimeDomain.REAL_TIME: _Timers()}
+
+    def __setitem__(self, key: Hashable, state: Any) -> None:
+        super().__setitem__(key, state)
+        self._changed[key] = None
+
+    def may_have_timers(self) -> bool:
+        """Whether there is anything to look for: most steps have no timer."""
+        return self._has_timers or bool(self._changed)
+
+    def due(self, watermark: Timestamp, processing_time: Timestamp) -> list[Hashable]:
+        """The keys that have a timer which is due."""
+        for key in self._changed:
+            self._note_timers(key)
+        self._changed.clear()
+        self._has_timers = any(timers.earliest for timers in self._timers.values())
+        keys = dict.fromkeys(self._timers[TimeDomain.WATERMARK].due(watermark.micros))
+        keys |= dict.fromkeys(self._timers[TimeDomain.REAL_TIME].due(processing_time.micros))
+        return list(keys)
+
+    def has_realtime_timer(self) -> bool:
+        """Whether any key has a timer in processing time, due or not."""
+        return bool(self._timers[TimeDomain.REAL_TIME].earliest)
+
+    def _note_timers(self, key: Hashable) -> None:
+        earliest: dict[str, int] = {}
+        for timers in self[key].timers.values():
+            for (_, domain, _), timestamp in timers.items():
+                micros = Timestamp.of(timestamp).micros
+                earliest[domain] = min(micros, earliest.get(domain, micros))
+        for domain, known in self._timers.items():
+            known.note(key, earliest.get(domain))
+
+
+class _Timers:
+    """The earliest timer of each key in one time domain, epoch microseconds; stale entries of the heap are skipped."""
+
+    def __init__(self) -> None:
+        self.earliest: dict[Hashable, int] = {}
+        self._heap: list[tuple[int, int, Hashable]] = []
+        self._number = itertools.count()
+
+    def note(self, key: Hashable, micros: int | None) -> None:
+        if micros is None:
+            self.earliest.pop(key, None)
+        elif self.earliest.get(key) != micros:
+            self.earliest[key] = micros
+            heapq.heappush(self._heap, (micros, next(self._number), key))
+
+    def due(self, micros: int) -> list[Hashable]:
+        entries = {}
+        while self._heap and self._heap[0][0] <= micros:
+            entry = heapq.heappop(self._heap)
+            if self.earliest.get(entry[2]) == entry[0]:
+                entries[entry[2]] = entry
+        # They stay due until the state says otherwise: the executor also asks without firing them.
+        for entry in entries.values():
+            heapq.heappush(self._heap, entry)
+        return list(entries)
+
+
+def _initialize_keyed_states(self: Any, root_transforms: Any, value_to_consumers: Any) -> dict[Any, States]:
+    return {step: States() for step in itertools.chain(root_transforms, *value_to_consumers.values())}
+
+
+def _extract_transform_timers(self: Any) -> tuple[list[TimerFiring], bool]:
+    states = self._keyed_states
+    if not states.may_have_timers():
+        return [], False
+    with self._lock:
+        watermark, now = self._input_watermark, self._clock.time()
+        fired = [
+            TimerFiring(key, window, name, domain, timestamp, dynamic_timer_tag=tag)
+            for key in states.due(watermark, Timestamp.of(now))
+            for window, (name, domain, timestamp, tag) in states[key].get_timers(
+                watermark=watermark, processing_time=now
+            )[0]
+        ]
+        self._fired_timers.update(fired)
+        return fired, states.has_realtime_timer()
+
+
+def _copy(self: Any) -> InMemoryUnmergedState:
+    """As Beam's, but timers are immutable: the dictionaries that hold them are copied, not they."""
+    clone = InMemoryUnmergedState(defensive_copy=self.defensive_copy)
+    for window, timers in self.timers.items():
+        clone.timers[window] = dict(timers)
+    if self.global_state:
+        clone.global_state = copy.deepcopy(self.global_state)
+    for window, tags in self.state.items():
+        for tag, value in tags.items():
+            clone.state[window][tag] = copy.copy(value)
+    return clone
