@@ -63,7 +63,7 @@ def test_every_step_of_long_histories_says_what_the_laws_say(schedule: Schedule)
     replay(schedule, against_oracle=True)
 
 
-@laws(1)
+@laws(2)
 @given(schedules(max_users=1, max_events=16, over_months=True))
 def test_every_step_of_histories_over_months_says_what_the_laws_say(schedule: Schedule) -> None:
     replay(schedule, against_oracle=True)
