@@ -35,6 +35,8 @@ BASES_MS = (
 
 WANTED = int(os.environ.get("LAWS_EXAMPLES", "0"))
 """How many examples each law gets; 0 for CI's own number of them, which are the same in every run."""
+SHRINK = os.environ.get("LAWS_SHRINK", "1") == "1"
+"""Whether a failing example is made small, which takes time; the mutation check only wants to see it fail."""
 
 
 def laws(share: float = 1.0) -> settings:
@@ -46,6 +48,7 @@ def laws(share: float = 1.0) -> settings:
         deadline=None,
         print_blob=True,
         suppress_health_check=list(HealthCheck),
+        phases=[p for p in Phase if SHRINK or p != Phase.shrink],
     )
 
 
