@@ -14,6 +14,13 @@ from fraud_pipeline.sinks.staging import RowBuilder, StageRows, Staging
 class Sink(ABC):
     """Where the graph's outputs go: `write` as the pipeline is built, `finalize` when it has ended."""
 
+    def check(self) -> None:  # noqa: B027
+        """Looks whether the output can be written to, where that takes a network.
+
+        Raises:
+          UsageError: it can't.
+        """
+
     @abstractmethod
     def write(self, outputs: Any) -> None:
         """Wires the outputs to their tables.
@@ -58,8 +65,8 @@ class StagedSink(Sink):
         self._staging.open()
         self._tables = outputs._fields
         for table in self._tables:
-            step = f"Write{table.title().replace('_', '')}"
-            _ = getattr(outputs, table) | step >> StageRows(self._staging.directory, table, row_builders[table])
+            stage = StageRows(self._staging.directory, table, row_builders[table])
+            _ = getattr(outputs, table) | f"Write{step_name(table)}" >> stage
 
     def finalize(self) -> None:
         if not self._tables:
@@ -75,6 +82,11 @@ class StagedSink(Sink):
     @abstractmethod
     def _publish(self, staged: Mapping[str, list[Path]]) -> None:
         """Makes the output of the staged files by table; a reader sees the old output or the new, whole."""
+
+
+def step_name(table: str) -> str:
+    """A table's name in the label of a step: `DeadLetters` for `dead_letters`."""
+    return table.title().replace("_", "")
 
 
 def table_row_builders() -> Mapping[str, RowBuilder]:
