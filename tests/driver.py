@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeAlias
 
 from oracle import OracleUser, Position, check_step, position
@@ -15,6 +17,7 @@ from strategies import Arrive, Refire, Schedule, Silence, Times, Watermark
 from transforms.aggregation import Aggregation, AggregationConfig, MemoryLog, Step
 from transforms.events import DeadLetter, Envelope
 from transforms.records import FeatureRecord, SessionRecord
+from transforms.user_state import UserState
 
 Record: TypeAlias = FeatureRecord | SessionRecord | DeadLetter
 END_OF_TIME_MS = 1 << 53
@@ -37,7 +40,7 @@ class MachineUser:
     machine: Aggregation
     user_id: str
     oracle: OracleUser | None = None
-    state: object = None
+    state: UserState | None = None
     log: MemoryLog = field(default_factory=MemoryLog)
     timer_ms: int | None = None
     fired_ms: int | None = None
@@ -93,7 +96,11 @@ class MachineUser:
 
 
 def replay(
-    schedule: Schedule, *, against_oracle: bool = False, drain: bool = True, **bounds: int
+    schedule: Schedule,
+    *,
+    against_oracle: bool = False,
+    drain: bool = True,
+    bounds: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, MachineUser]:
     """Plays the schedule. Returns the users by id, with all that they said."""
     times = schedule.times

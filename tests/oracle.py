@@ -147,9 +147,7 @@ class OracleUser:
         """When the watermark next does something: finalizes or closes a session, or reclaims the state."""
         open_sessions = self.open_sessions()
         if open_sessions:
-            return min(
-                s.end_ms + (self.grace_ms if s.content in self._finalized else 0) for s in open_sessions
-            )
+            return min(s.end_ms + (self.grace_ms if s.content in self._finalized else 0) for s in open_sessions)
         if self.accepted:
             return max(e.event_time_ms for e in self.events) + self.retention_ms
         return None
@@ -168,9 +166,7 @@ class OracleUser:
 
     def on_watermark(self, now_ms: int) -> list[Expected]:
         """What the watermark's reaching `now_ms` finalizes and corrects. Closes, and reclaims, afterwards."""
-        complete = [
-            s for s in self.open_sessions() if s.end_ms <= now_ms and s.content not in self._finalized
-        ]
+        complete = [s for s in self.open_sessions() if s.end_ms <= now_ms and s.content not in self._finalized]
         seen = {p for content in self._finalized for p in content}
         triggers = ["LATE" if s.content & seen else "ON_TIME" for s in complete]
         expected = self._finalize(complete, triggers, provisional=False)
@@ -211,15 +207,11 @@ class OracleUser:
         self._said[position(event)] = values, start_ms = self._truth(event)
         return ExpectedFeature(event, values, start_ms, triggers, envelope.received_ms)
 
-    def _finalize(
-        self, complete: Sequence[Session], triggers: Sequence[str], provisional: bool
-    ) -> list[Expected]:
+    def _finalize(self, complete: Sequence[Session], triggers: Sequence[str], provisional: bool) -> list[Expected]:
         expected: list[Expected] = []
         for session, trigger in zip(complete, triggers, strict=True):
             expected.append(
-                ExpectedSession(
-                    session.start_ms, session.end_ms, trigger, provisional=provisional, sums=session.sums()
-                )
+                ExpectedSession(session.start_ms, session.end_ms, trigger, provisional=provisional, sums=session.sums())
             )
             # The start of another issued session can be among the events only if that session was joined.
             for start_ms in sorted(self._issued.keys() & {e.event_time_ms for e in session.events}):
@@ -234,9 +226,7 @@ class OracleUser:
     def _corrections(self, triggers: frozenset[str]) -> Iterator[ExpectedFeature]:
         for envelope in self.accepted:
             event = activity(envelope)
-            if event.event_time_ms >= self.closed_through and self._said[position(event)] != self._truth(
-                event
-            ):
+            if event.event_time_ms >= self.closed_through and self._said[position(event)] != self._truth(event):
                 yield self._say(envelope, triggers)
 
 
@@ -261,9 +251,7 @@ def check_step(
         check_features(got.features, want.features, f"event {key}")
         assert got.event == want.event
         assert (got.session_start_ms, got.received_ms) == (want.session_start_ms, want.received_ms), key
-        assert got.trigger in want.triggers, (
-            f"event {key}: trigger {got.trigger}, expected {set(want.triggers)}"
-        )
+        assert got.trigger in want.triggers, f"event {key}: trigger {got.trigger}, expected {set(want.triggers)}"
 
     got_sessions = [r for r in records if isinstance(r, SessionRecord)]
     expected_sessions = [x for x in expected if isinstance(x, ExpectedSession)]

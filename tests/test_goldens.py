@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def times_of(golden: dict[str, Any]) -> Times:
     )
 
 
-def steps_of(golden: dict[str, Any]):
+def steps_of(golden: dict[str, Any]) -> Iterator[tuple[dict[str, Any], int, Envelope | None]]:
     """Each step with the watermark that holds after it and the event that it brings, if it does."""
     watermark_ms, number = 0, count()
     for step in golden["steps"]:
@@ -104,9 +104,7 @@ def check_panes(got: Sequence[Any], step: dict[str, Any], pane_of: Callable[[Any
         return
     panes = step.get("expect", [])
     assert [pane_of(x)[0] for x in got] == [{"pane": p["pane"], **wanted(p)} for p in panes]
-    assert [pane_of(x)[1] for x in got if "values" in panes[0]] == [
-        len(p["values"]) for p in panes if "values" in p
-    ]
+    assert [pane_of(x)[1] for x in got if "values" in panes[0]] == [len(p["values"]) for p in panes if "values" in p]
 
 
 def wanted(published: Pane) -> Pane:

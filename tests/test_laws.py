@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import apache_beam as beam
 import msgspec
@@ -136,7 +137,7 @@ def test_law_1_bundling_does_not_matter(schedule: Schedule) -> None:
 @given(schedules(max_users=2))
 def test_law_2_finalized_sessions_are_those_of_the_accepted_set(schedule: Schedule) -> None:
     for user in replay(schedule).values():
-        events = [e.event for e in accepted(user.records)]
+        events = [activity(e) for e in accepted(user.records)]
         finals = net(user.records).sessions
         assert [describe(finals[start_ms]) for start_ms in sorted(finals)] == [
             s.described() for s in sessions(events, schedule.times.gap_ms)
@@ -179,7 +180,7 @@ def beam_sessions(envelopes: Sequence[Envelope], gap_ms: int) -> dict[str, list[
     return by_user
 
 
-def collect_session(keyed, window=beam.DoFn.WindowParam):
+def collect_session(keyed: tuple[str, Iterable[Activity]], window: Any = beam.DoFn.WindowParam) -> None:
     """Beam's bounds with the sums over Beam's grouping."""
     user_id, grouped = keyed
     sums = Session(tuple(grouped), 0).sums()
@@ -210,7 +211,7 @@ def test_law_3_no_session_is_complete_and_not_finalized(schedule: Schedule) -> N
     reached = max((op.now_ms for op in schedule.ops if isinstance(op, Watermark)), default=0)
     for user in users.values():
         view = net(user.records)
-        for session in sessions([e.event for e in accepted(user.records)], schedule.times.gap_ms):
+        for session in sessions([activity(e) for e in accepted(user.records)], schedule.times.gap_ms):
             if session.end_ms <= reached:
                 final = view.sessions[session.start_ms]
                 assert (final.end_ms, final.provisional) == (session.end_ms, False)
@@ -287,7 +288,7 @@ def test_law_4_a_reader_never_sees_two_sessions_over_one_event(schedule: Schedul
         assert all(a.end_ms <= b.start_ms for a, b in pairwise(current))
 
 
-def steps_of(schedule: Schedule, user: MachineUser):
+def steps_of(schedule: Schedule, user: MachineUser) -> Iterator[list[Record]]:
     """The records of each step of a one-user schedule, drained at the end."""
     watermark_ms = 0
     for op in schedule.ops:
@@ -342,7 +343,7 @@ def test_law_6_beyond_the_bounds_what_is_said_is_exact_or_approximate(schedule: 
     user = MachineUser(Aggregation(config_of(schedule.times, **TINY)), "u0")
     seen: list[Record] = []
     for part in steps_of(schedule, user):
-        events = [e.event for e in accepted([*seen, *part])]
+        events = [activity(e) for e in accepted([*seen, *part])]
         for record in part:
             if isinstance(record, FeatureRecord):
                 assert record.approximate or is_right(record, events, schedule.times.gap_ms)
@@ -356,9 +357,9 @@ def test_law_6_beyond_the_bounds_what_is_said_is_exact_or_approximate(schedule: 
 @given(schedules(max_users=1, max_events=30))
 def test_law_6_beyond_the_bounds_what_remains_is_exact_or_approximate(schedule: Schedule) -> None:
     """Where an event came too many to correct later ones, its session says so, as does all that is said after."""
-    (user,) = replay(schedule, **TINY).values()
+    (user,) = replay(schedule, bounds=TINY).values()
     gap_ms = schedule.times.gap_ms
-    events = [e.event for e in accepted(user.records)]
+    events = [activity(e) for e in accepted(user.records)]
     view = net(user.records)
     for record in view.features.values():
         if not record.approximate and not is_right(record, events, gap_ms):
@@ -380,7 +381,7 @@ SESSION_DURATION = [f.name for f in FEATURES].index("session_duration_seconds")
 @laws(1)
 @given(schedules(max_users=1, max_events=30, short_retention=True))
 def test_law_6_beyond_the_bounds_the_other_laws_hold(schedule: Schedule) -> None:
-    (user,) = replay(schedule, **TINY).values()
+    (user,) = replay(schedule, bounds=TINY).values()
     assert user.state is None
     assert user.timer_ms is None
     assert list(user.log.read()) == []
@@ -408,6 +409,7 @@ def test_law_6_state_stops_growing(spacing_ms: int) -> None:
     for i in range(1_200):
         envelope = new_everything(i, i * spacing_ms)
         step = machine.on_event(state, envelope, log)
+        assert step.state is not None
         encoded = machine.encode(step.state)
         state = machine.decode(encoded)
         sizes.append(len(encoded))
@@ -418,7 +420,7 @@ def test_law_6_state_stops_growing(spacing_ms: int) -> None:
 
 
 def new_everything(i: int, offset_ms: int) -> Envelope:
-    common = {
+    common: dict[str, Any] = {
         "event_id": f"event-{i:05}",
         "user_id": "u0",
         "event_time_ms": 2_000_000_000_000 + offset_ms,
@@ -430,7 +432,7 @@ def new_everything(i: int, offset_ms: int) -> Envelope:
     }
     if i % 3 == 0:
         return envelope_of(Login(outcome="failure" if i % 2 else "success", **common))
-    ids = {"merchant_id": f"merchant-{i}", "payee_id": f"payee-{i}", "card_id": f"card-{i}"}
+    ids: dict[str, Any] = {"merchant_id": f"merchant-{i}", "payee_id": f"payee-{i}", "card_id": f"card-{i}"}
     return envelope_of(Payment(amount_minor=i, currency="EUR", **ids, **common))
 
 

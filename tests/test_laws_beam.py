@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 import pytest
@@ -26,7 +27,7 @@ from strategies import Arrive, Schedule, Watermark, envelope_of, pipelines, sche
 from transforms.aggregation import AggregationConfig
 from transforms.events import DeadLetter, Envelope, Payment, Reason
 from transforms.features import FEATURE_INDEX
-from transforms.hybrid import HybridAggregation, HybridAggregationDoFn, key_by_user
+from transforms.hybrid import Clock, HybridAggregation, HybridAggregationDoFn, key_by_user
 from transforms.records import FeatureRecord, SessionRecord
 
 ZERO = 1_700_000_000
@@ -35,11 +36,11 @@ CONFIG = AggregationConfig(
     gap_seconds=GAP, grace_seconds=GRACE, inactivity_seconds=SILENCE, retention_seconds=RETENTION
 )
 
-COLLECTED: list[Record] = []
+COLLECTED: list[Any] = []
 """What the pipeline under test gave: functions of a test module are pickled by name, so this is not copied."""
 
 
-def collect(record: Record) -> None:
+def collect(record: Any) -> None:
     COLLECTED.append(record)
 
 
@@ -91,7 +92,7 @@ class Script:
             _ = outputs | beam.Flatten() | beam.Map(collect)
         return by_user(COLLECTED)
 
-    def _element(self, envelope: Envelope) -> TimestampedValue:
+    def _element(self, envelope: Envelope) -> TimestampedValue[Envelope]:
         received = Envelope(
             event=envelope.event,
             payload=envelope.payload,
@@ -332,42 +333,42 @@ class FiredTwice(beam.DoFn):
     COMPLETION = TimerSpec("completion", TimeDomain.WATERMARK)
     INACTIVITY = TimerSpec("inactivity", TimeDomain.REAL_TIME)
 
-    def __init__(self, config, clock):
+    def __init__(self, config: AggregationConfig, clock: Clock) -> None:
         self._inner = HybridAggregationDoFn(config, clock)
 
-    def setup(self):
+    def setup(self) -> None:
         self._inner.setup()
 
     def process(
         self,
-        element,
-        state_cell=beam.DoFn.StateParam(STATE),
-        bag=beam.DoFn.StateParam(LOG),
-        completion=beam.DoFn.TimerParam(COMPLETION),
-        inactivity=beam.DoFn.TimerParam(INACTIVITY),
-    ):
+        element: tuple[str, Envelope],
+        state_cell: Any = beam.DoFn.StateParam(STATE),
+        bag: Any = beam.DoFn.StateParam(LOG),
+        completion: Any = beam.DoFn.TimerParam(COMPLETION),
+        inactivity: Any = beam.DoFn.TimerParam(INACTIVITY),
+    ) -> Iterator[Any]:
         yield from self._inner.process(element, state_cell, bag, completion, inactivity)
 
     @on_timer(COMPLETION)
     def on_completion(
         self,
-        fired=beam.DoFn.TimestampParam,
-        state_cell=beam.DoFn.StateParam(STATE),
-        bag=beam.DoFn.StateParam(LOG),
-        completion=beam.DoFn.TimerParam(COMPLETION),
-        inactivity=beam.DoFn.TimerParam(INACTIVITY),
-    ):
+        fired: Any = beam.DoFn.TimestampParam,
+        state_cell: Any = beam.DoFn.StateParam(STATE),
+        bag: Any = beam.DoFn.StateParam(LOG),
+        completion: Any = beam.DoFn.TimerParam(COMPLETION),
+        inactivity: Any = beam.DoFn.TimerParam(INACTIVITY),
+    ) -> Iterator[Any]:
         for _ in range(2):
             yield from self._inner.on_completion(fired, state_cell, bag, completion, inactivity)
 
     @on_timer(INACTIVITY)
     def on_inactivity(
         self,
-        fired=beam.DoFn.TimestampParam,
-        state_cell=beam.DoFn.StateParam(STATE),
-        bag=beam.DoFn.StateParam(LOG),
-        inactivity=beam.DoFn.TimerParam(INACTIVITY),
-    ):
+        fired: Any = beam.DoFn.TimestampParam,
+        state_cell: Any = beam.DoFn.StateParam(STATE),
+        bag: Any = beam.DoFn.StateParam(LOG),
+        inactivity: Any = beam.DoFn.TimerParam(INACTIVITY),
+    ) -> Iterator[Any]:
         for _ in range(2):
             yield from self._inner.on_inactivity(fired, state_cell, bag, inactivity)
 
@@ -486,7 +487,7 @@ class CountsItsBag(beam.DoFn):
 
     BAG = BagStateSpec("seen", VarIntCoder())
 
-    def process(self, element, bag=beam.DoFn.StateParam(BAG)) -> Iterator[int]:
+    def process(self, element: tuple[str, int], bag: Any = beam.DoFn.StateParam(BAG)) -> Iterator[int]:
         yield len(list(bag.read()))
         bag.add(1)
 

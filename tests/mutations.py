@@ -1,0 +1,178 @@
+"""Breaks the aggregation in known ways, one at a time, and names the test that notices.
+
+    python tests/mutations.py            every mutation, each in a copy of the checkout
+    python tests/mutations.py retraction only those whose name contains the word
+
+A mutation is a piece of source and what stands in its place. The check fails if a mutation survives, or if its piece
+of source is no longer there: then bring this list up to date.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PURE = ("tests/test_goldens.py", "tests/test_laws.py")
+ON_BEAM = ("tests/test_laws_beam.py",)
+
+
+class Mutation(NamedTuple):
+    """One way to break it: in `path`, `old` becomes `new`."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+
+
+AGGREGATION, HYBRID, SESSIONS = "transforms/aggregation.py", "transforms/hybrid.py", "transforms/sessions.py"
+HISTORY, POINTS, CODEC = "transforms/history.py", "transforms/points.py", "transforms/state_codec.py"
+
+MUTATIONS = (
+    Mutation("drop the deduplication", AGGREGATION, "if digest is None:\n", "if True:\n"),
+    Mutation("take a conflict for a duplicate", AGGREGATION, "if digest == envelope.digest:", "if digest is not None:"),
+    Mutation(
+        "set the timer by the newest arrival",
+        SESSIONS,
+        "        if time_ms > self.last_ms:\n            self.last_ms = time_ms\n        elif",
+        "        self.last_ms = time_ms\n        if",
+    ),
+    Mutation("skip the retraction", AGGREGATION, "if start_ms != session.start_ms:", "if False:"),
+    Mutation("retract before the replacement is known", SESSIONS, "self.emitted += other.emitted", "pass"),
+    Mutation(
+        "join sessions exactly one gap apart",
+        SESSIONS,
+        "s.start_ms - gap_ms < time_ms < s.last_ms + gap_ms]",
+        "s.start_ms - gap_ms <= time_ms <= s.last_ms + gap_ms]",
+    ),
+    Mutation("call late corrections on time", SESSIONS, "self.was_final |= other.was_final", "pass"),
+    Mutation("no corrections of events", AGGREGATION, "        if disorder_ms is None:\n", "        if True:\n"),
+    Mutation("accept what is too late", AGGREGATION, "event.event_time_ms < state.closed_through_ms:", "False:"),
+    Mutation(
+        "no grace period", AGGREGATION, "bound = now_ms - self.gap_ms - self.grace_ms", "bound = now_ms - self.gap_ms"
+    ),
+    Mutation(
+        "versions stand still in sessions",
+        AGGREGATION,
+        "        state.version += 1\n        records.append(session",
+        "        records.append(session",
+    ),
+    Mutation("finalize twice", AGGREGATION, "s.status != FINAL and s.last_ms", "s.last_ms"),
+    Mutation(
+        "finalize as of the start, not the end",
+        AGGREGATION,
+        "s.status != FINAL and s.last_ms",
+        "s.status != FINAL and s.start_ms",
+    ),
+    Mutation("silence is final", AGGREGATION, 'PROVISIONAL if trigger == "INACTIVITY" else FINAL', "FINAL"),
+    Mutation(
+        "never forget",
+        AGGREGATION,
+        "if not state.sessions and now_ms >= self._deadline(state):",
+        "if False and now_ms:",
+    ),
+    Mutation(
+        "windows closed at both ends",
+        HISTORY,
+        "times[start] <= cutoff:\n                if",
+        "times[start] < cutoff:\n                if",
+    ),
+    Mutation(
+        "the 30 days are 29",
+        HISTORY,
+        "LONGEST_MS = WINDOWS_MS[LONGEST]",
+        "LONGEST_MS = WINDOWS_MS[LONGEST] - 86_400_000",
+    ),
+    Mutation(
+        "out-of-order events don't count for later ones",
+        HISTORY,
+        "                self.observe(p)\n            if",
+        "                self.points.append(p)\n            if",
+    ),
+    Mutation("the codec forgets what was emitted", CODEC, "        session.emitted,\n", "        [],\n"),
+    Mutation(
+        "the codec forgets the late flag", CODEC, "session.was_final = packed.was_final", "session.was_final = False"
+    ),
+    Mutation(
+        "ties in order of arrival", POINTS, 'if int.from_bytes(self.ids[at : at + 8], "little") < id_hash:', "if True:"
+    ),
+    Mutation(
+        "failed logins make devices known", POINTS, "column.append(code if point.kind else 0)", "column.append(code)"
+    ),
+    Mutation(
+        "the inactivity timer is never moved",
+        HYBRID,
+        "if due_ms - (state.inactivity_ms or 0) >= TIMER_SLACK_SECONDS * 1_000:",
+        "if state.inactivity_ms is None:",
+    ),
+    Mutation(
+        "the completion timer is set but once",
+        HYBRID,
+        "step.state.timer_ms = step.timer_ms\n            completion.set(",
+        "step.state.timer_ms = step.timer_ms\n            str(",
+    ),
+    Mutation(
+        "state survives its reclamation",
+        HYBRID,
+        "            state_cell.clear()\n            bag.clear()\n",
+        "            pass\n",
+    ),
+)
+
+
+def main(words: list[str]) -> int:
+    """Runs the mutations whose names contain one of the words, or all."""
+    chosen = [m for m in MUTATIONS if not words or any(word in m.name for word in words)]
+    survivors = 0
+    for mutation in chosen:
+        killer = killed_by(mutation)
+        survivors += killer is None
+        print(f"{mutation.name}: {killer or 'SURVIVED'}", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutations noticed")
+    return 1 if survivors else 0
+
+
+def killed_by(mutation: Mutation) -> str | None:
+    """The first test that fails with the mutation in place, or None."""
+    with tempfile.TemporaryDirectory() as copied:
+        copy = Path(copied)
+        for folder in ("transforms", "tests"):
+            shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        (copy / "tests" / "conftest.py").unlink()
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        source = copy / mutation.path
+        text = source.read_text()
+        if text.count(mutation.old) != 1:
+            raise SystemExit(
+                f"mutation {mutation.name!r}: its piece of source is {text.count(mutation.old)} times in "
+                f"{mutation.path}, not once; bring tests/mutations.py up to date"
+            )
+        source.write_text(text.replace(mutation.old, mutation.new))
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests_for(mutation)],
+            cwd=copy,
+            env={**os.environ, "LAWS_SHRINK": "0", "PYTHONPATH": str(copy)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if run.returncode == 0:
+        return None
+    failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    if run.returncode != 1 or not failed:
+        raise SystemExit(f"mutation {mutation.name!r}: pytest stopped with {run.returncode}\n{run.stdout}{run.stderr}")
+    return failed[0].split(" - ")[0].removeprefix("FAILED ")
+
+
+def tests_for(mutation: Mutation) -> tuple[str, ...]:
+    return ON_BEAM if mutation.path == HYBRID else PURE
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
