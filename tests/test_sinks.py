@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -17,38 +16,20 @@ import apache_beam as beam
 import duckdb
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from written import Outputs, dead_letter, label
 
 from fraud_pipeline.errors import UsageError
 from fraud_pipeline.sinks import sink_for
+from fraud_pipeline.sinks.base import StagedSink
 from fraud_pipeline.sinks.bigquery import BigquerySink
 from fraud_pipeline.sinks.duckdb import DuckdbSink
 from fraud_pipeline.sinks.jsonl import JsonlSink
 from fraud_pipeline.sinks.parquet import ParquetSink
 from fraud_pipeline.sinks.staging import Staging, append_lines
 from fraud_pipeline.stopping import run_until_stopped
-from transforms.events import DeadLetter, Envelope, Label
 
 RUNNERS = ("BundleBasedDirectRunner", "FnApiRunner")
-Outputs = namedtuple("Outputs", "labels dead_letters")
-
-
-def label(n: int) -> Envelope:
-    event = Label(
-        event_id=f"l{n}",
-        user_id=f"u{n % 7}",
-        event_time_ms=1_772_368_496_789 + n,
-        target_event_id=f"e{n}",
-        target_event_time_ms=1_772_368_000_000,
-        is_fraud=True,
-        source="analyst",
-    )
-    return Envelope(event, b"{}", 1_772_368_500_000 + n, f"test:{n}", n)
-
-
-def dead_letter(n: int) -> DeadLetter:
-    return DeadLetter(
-        "NOT_JSON", None, "it isn't JSON", bytes([n % 256, 0, 10, 255]), 1_772_368_500_000 + n, f"test:{n}"
-    )
+FORMATS: dict[type[StagedSink], str] = {JsonlSink: "jsonl", DuckdbSink: "duckdb", ParquetSink: "parquet"}
 
 
 def run(sink: Any, labels: range, dead_letters: range, runner: str = RUNNERS[0]) -> int:
@@ -73,14 +54,13 @@ def read(output: Path, format: str) -> dict[str, list[tuple[Any, ...]]]:
 
 @pytest.mark.parametrize("runner", RUNNERS)
 @pytest.mark.parametrize("kind", [JsonlSink, DuckdbSink, ParquetSink])
-def test_every_row_arrives_and_nothing_else_is_left(kind: type, runner: str, tmp_path: Path) -> None:
+def test_every_row_arrives_and_nothing_else_is_left(kind: type[StagedSink], runner: str, tmp_path: Path) -> None:
     output = tmp_path / ("r.duckdb" if kind is DuckdbSink else "r")
     sink = kind(output)
 
     assert run(sink, range(300), range(20), runner) == 0
 
-    format = {JsonlSink: "jsonl", DuckdbSink: "duckdb", ParquetSink: "parquet"}[kind]
-    rows = read(output, format)
+    rows = read(output, FORMATS[kind])
     assert rows["labels"] == sorted((f"l{n}",) for n in range(300))
     if kind is not JsonlSink:
         assert rows["dead_letters"] == sorted((dead_letter(n).payload,) for n in range(20))
@@ -99,7 +79,7 @@ def test_a_table_without_rows_still_has_its_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("format", "kind"), [("jsonl", JsonlSink), ("duckdb", DuckdbSink), ("parquet", ParquetSink)])
 def test_a_file_read_again_replaces_its_results_and_a_subscription_adds_to_them(
-    format: str, kind: type, tmp_path: Path
+    format: str, kind: type[StagedSink], tmp_path: Path
 ) -> None:
     output = tmp_path / ("r.duckdb" if kind is DuckdbSink else "r")
     run(kind(output), range(5), range(1))
@@ -132,9 +112,10 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream
-from fraud_pipeline.sinks import sink_for
+from fraud_pipeline.sinks import Sink, sink_for
+from fraud_pipeline.sinks.base import StagedSink
 from fraud_pipeline.stopping import run_until_stopped
-from tests.test_sinks import Outputs, dead_letter, label
+from written import Outputs, dead_letter, label
 
 output, runner, resume = sys.argv[1], sys.argv[2], sys.argv[3] == "resume"
 
@@ -158,7 +139,7 @@ sys.exit(run_until_stopped(pipeline, sink.finalize, progress=sink.rows_written, 
 
 
 def start(output: Path, runner: str, resume: str = "anew") -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     return subprocess.Popen(
         [sys.executable, "-c", _ENDLESS, str(output), runner, resume],
         stdout=subprocess.PIPE,
