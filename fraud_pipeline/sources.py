@@ -6,7 +6,7 @@ import gzip
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import apache_beam as beam
 import msgspec
@@ -22,6 +22,7 @@ from transforms.events import Message
 from transforms.message_lines import unwrap_line
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_END_OF_9999_MS = 253_402_300_799_999
 
 
 class InputFile(msgspec.Struct, frozen=True):
@@ -145,7 +146,7 @@ def peek_event_time_ms(payload: bytes) -> int | None:
 
 
 class _EventTime(msgspec.Struct, gc=False):
-    event_time: int | str
+    event_time: Annotated[int, msgspec.Meta(ge=0, le=_END_OF_9999_MS)] | str
 
 
 _peek = msgspec.json.Decoder(_EventTime).decode
