@@ -40,9 +40,9 @@ SHRINK = os.environ.get("LAWS_SHRINK", "1") == "1"
 
 
 def laws(share: float = 1.0) -> settings:
-    """Settings of a law's test: all the examples that are wanted, or in CI a share of 200."""
+    """Settings of a law's test: all the examples that are wanted, or in CI a share of 120."""
     return settings(
-        max_examples=WANTED or int(200 * share),
+        max_examples=WANTED or int(120 * share),
         derandomize=not WANTED,
         database=None,
         deadline=None,

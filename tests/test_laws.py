@@ -254,7 +254,7 @@ def test_law_4_versions_strictly_increase(schedule: Schedule) -> None:
 def test_law_4_versions_increase_where_a_user_is_forgotten_and_comes_back(data: st.DataObject, config: Times) -> None:
     before = data.draw(user_envelopes(config.gap_ms))
     after = data.draw(user_envelopes(config.gap_ms))
-    user = fresh_user(config)
+    user = MachineUser(Aggregation(config_of(config)), "u1")
     for envelope in before:
         user.on_event(envelope)
     reclaimed_ms = max(e.event.event_time_ms for e in before) + config.retention_ms + config.grace_ms + config.gap_ms
