@@ -115,8 +115,7 @@ class HybridAggregationDoFn(beam.DoFn):
         state = step.state
         assert state is not None
         assert step.timer_ms is not None
-        # A timer that fires early finds nothing due and is set anew: one setting a session instead of one an event.
-        if state.timer_ms is None or step.timer_ms < state.timer_ms:
+        if step.timer_ms != state.timer_ms:
             state.timer_ms = step.timer_ms
             completion.set(Timestamp(micros=step.timer_ms * 1_000))
         if state.sessions:

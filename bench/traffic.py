@@ -1,0 +1,47 @@
+"""Traffic that the benches share: simulated, parsed, in order of arrival."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from fraud_pipeline.simulate import SimulationConfig, simulate
+from transforms.events import Envelope, Label, Message
+from transforms.parsing import parse
+
+
+def envelopes(users: int, days: int, seed: int = 7) -> list[Envelope]:
+    """Valid logins and payments of a simulation, in order of arrival."""
+    config = SimulationConfig(users=users, days=1, history_days=days - 1, seed=seed)
+    parsed = (parse(Message(a.payload, a.received_ms, "bench")) for a in simulate(config))
+    return [e for e in parsed if isinstance(e, Envelope) and not isinstance(e.event, Label)]
+
+
+def by_user(events: list[Envelope]) -> dict[str, list[Envelope]]:
+    """The events of each user, in the order given."""
+    users: dict[str, list[Envelope]] = defaultdict(list)
+    for event in events:
+        users[event.event.user_id].append(event)
+    return users
+
+
+def session(length: int, user_id: str = "u", start_ms: int = 1_750_000_000_000, step_ms: int = 2_000) -> list[Envelope]:
+    """One session of logins and payments, evenly spaced, from the values a user has: one device, a few merchants."""
+    out: list[Envelope] = []
+    for i in range(length):
+        at = start_ms + i * step_ms
+        if i % 2:
+            payload = (
+                f'{{"event_type":"payment","event_id":"{user_id}-{i}","user_id":"{user_id}","event_time":{at},'
+                f'"amount_minor":{1_000 + i % 700},"currency":"EUR","merchant_id":"m{i % 7}","card_id":"c1",'
+                f'"device_id":"d1","ip":"192.0.2.{i % 3}","country":"DE","latitude":52.5,"longitude":13.4}}'
+            )
+        else:
+            payload = (
+                f'{{"event_type":"login","event_id":"{user_id}-{i}","user_id":"{user_id}","event_time":{at},'
+                f'"outcome":"success","device_id":"d1","ip":"192.0.2.{i % 3}","country":"DE",'
+                f'"latitude":52.5,"longitude":13.4}}'
+            )
+        envelope = parse(Message(payload.encode(), at, "bench"))
+        assert isinstance(envelope, Envelope), envelope
+        out.append(envelope)
+    return out
