@@ -49,7 +49,9 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One tick: the clock advances, then the watermark, then the messages come in.
+    """One tick: the watermark advances, then the clock, then the messages come in.
+
+    The watermark is first, so that what both have reached within a tick counts as on time, not as a stall.
 
     Attributes:
       clock_ms: processing time from here on, epoch ms: the arrival of the first of `messages`, or the moment at which
@@ -120,11 +122,11 @@ def replay_stream(messages: Sequence[Message], options: ReplayOptions = ReplayOp
     steps = plan(messages, options)
     clock_ms = steps[0].clock_ms if steps else 0
     for step in steps:
+        if step.watermark_ms is not None:
+            stream = stream.advance_watermark_to(Timestamp(micros=step.watermark_ms * 1_000))
         if step.clock_ms > clock_ms:
             stream = stream.advance_processing_time(Duration(micros=(step.clock_ms - clock_ms) * 1_000))
             clock_ms = step.clock_ms
-        if step.watermark_ms is not None:
-            stream = stream.advance_watermark_to(Timestamp(micros=step.watermark_ms * 1_000))
         if step.messages:
             stream = stream.add_elements([TimestampedValue(m, _timestamp(m)) for m in step.messages])
     return stream.advance_watermark_to_infinity().advance_processing_time(LAST_ADVANCE_SECONDS)
