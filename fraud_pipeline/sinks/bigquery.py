@@ -8,21 +8,21 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
-from apache_beam.io.gcp.bigquery import BigQueryDisposition, WriteToBigQuery
+from apache_beam.io.gcp.bigquery import MAX_INSERT_RETRIES, BigQueryDisposition, WriteToBigQuery
 from apache_beam.io.gcp.bigquery_tools import RetryStrategy
 from apache_beam.metrics.metric import Metrics
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
 from fraud_pipeline.errors import UsageError
 from fraud_pipeline.sinks.base import Sink, table_row_builders
 from fraud_pipeline.sinks.staging import RowBuilder
-from fraud_pipeline.tables.rows import now_ms, split_row, validate
+from fraud_pipeline.tables.rows import dead_letter_row, now_ms, split_row, validate
+from fraud_pipeline.tables.schema import TABLES
 from transforms import rfc3339
 from transforms.events import DeadLetter, Reason
 
@@ -53,24 +53,29 @@ class BigquerySink(Sink):
       row_builders: for each table how a row is made of an element; the tables' own unless given.
     """
 
-    def __init__(self, project: str, dataset: str, *, row_builders: Mapping[str, RowBuilder] | None = None) -> None:
+    def __init__(
+        self, project: str, dataset: str, *, row_builders: Mapping[str, RowBuilder] | None = None
+    ) -> None:
         self.project = project
         self.dataset = dataset
         self._row_builders = row_builders
         self._written_before = _rows_by_table()
+
+    def check(self) -> None:
+        """Looks whether the tables are there.
+
+        Raises:
+          UsageError: some are missing.
+        """
+        require_tables(self.project, self.dataset, TABLES)
 
     def write(self, outputs: Any) -> None:
         """Wires the outputs to their tables.
 
         Args:
           outputs: the graph's named tuple of PCollections; a field's name is its table's.
-
-        Raises:
-          UsageError: tables are missing.
         """
         row_builders = self._row_builders if self._row_builders is not None else table_row_builders()
-        if _is_submitted(outputs[0].pipeline.options):
-            require_tables(self.project, self.dataset, [*outputs._fields, _DEAD_LETTERS])
         rejected: list[PCollection[DeadLetter]] = []
         for table in outputs._fields:
             step = f"Write{table.title().replace('_', '')}"
@@ -79,7 +84,7 @@ class BigquerySink(Sink):
         dead_letters = rejected | "SinkRejected" >> beam.Flatten()
         # Not with the other dead letters: what is refused here must not come here again.
         lost = dead_letters | "WriteSinkRejected" >> WriteRows(
-            self.project, self.dataset, _DEAD_LETTERS, row_builders[_DEAD_LETTERS]
+            self.project, self.dataset, _DEAD_LETTERS, dead_letter_row
         )
         _ = lost | "Lost" >> beam.Flatten() | "CountLost" >> beam.ParDo(_CountLost())
 
@@ -122,11 +127,11 @@ class WriteRows(beam.PTransform[PCollection[Any], Sequence[PCollection[DeadLette
             insert_retry_strategy=RetryStrategy.RETRY_ON_TRANSIENT_ERROR,
             num_streaming_keys=0 if host else STREAMING_KEYS,
             test_client=EmulatorClient(self._project) if host else None,
-            **({} if self._table == _DEAD_LETTERS else {"max_retries": RETRIES}),
+            max_retries=MAX_INSERT_RETRIES if self._table == _DEAD_LETTERS else RETRIES,
         )
-        refused = written.failed_rows_with_errors | "Refused" >> beam.Map(_refused, self._table).with_output_types(
-            DeadLetter
-        )
+        refused = written.failed_rows_with_errors | "Refused" >> beam.Map(
+            _refused, self._table
+        ).with_output_types(DeadLetter)
         return rows.misfits, refused
 
 
@@ -146,10 +151,10 @@ class EmulatorClient:
 def _client(project: str, host: str) -> bigquery.Client:
     from fraud_pipeline.tables.bigquery import make_client
 
-    return make_client(project)
+    return make_client(project, host)
 
 
-def require_tables(project: str, dataset: str, tables: Sequence[str]) -> None:
+def require_tables(project: str, dataset: str, tables: Iterable[str]) -> None:
     """Checks that the tables are there, where that can be found out: without permission to list them, it can't.
 
     Raises:
@@ -157,41 +162,36 @@ def require_tables(project: str, dataset: str, tables: Sequence[str]) -> None:
     """
     from google.api_core.exceptions import GoogleAPIError, NotFound
     from google.auth.exceptions import GoogleAuthError
+    from google.cloud.bigquery.retry import DEFAULT_RETRY
 
     from fraud_pipeline.tables.bigquery import make_client
 
+    retry = DEFAULT_RETRY.with_timeout(_LIST_SECONDS)
     fix = f"run: fraud-pipeline tables create --project {project} --dataset {dataset}"
     try:
         client = make_client(project)
         try:
-            listed = client.list_tables(f"{project}.{dataset}", timeout=_LIST_SECONDS, retry=None)
+            listed = client.list_tables(f"{project}.{dataset}", timeout=_LIST_SECONDS, retry=retry)
             found = {table.table_id for table in listed}
         finally:
             client.close()
     except NotFound:
         raise UsageError(f"dataset {project}.{dataset} does not exist; {fix}") from None
     except (GoogleAPIError, GoogleAuthError, OSError) as error:
-        _LOGGER.warning("whether %s.%s has its tables can't be looked up: %s", project, dataset, type(error).__name__)
+        _LOGGER.warning(
+            "whether %s.%s has its tables can't be looked up: %s", project, dataset, type(error).__name__
+        )
         return
-    missing = [table for table in dict.fromkeys(tables) if table not in found]
+    missing = [table for table in tables if table not in found]
     if missing:
         raise UsageError(f"{project}.{dataset} lacks the tables {', '.join(missing)}; {fix}")
 
 
-def _is_submitted(options: PipelineOptions) -> bool:
-    """Whether the job will run with the services it names, so that they can be asked: not where it is only built."""
-    cloud = options.view_as(GoogleCloudOptions)
-    runner = options.view_as(StandardOptions).runner or ""
-    if "Dataflow" not in runner:
-        return True
-    is_service = "googleapis.com" in (cloud.dataflow_endpoint or "googleapis.com")
-    return is_service and not (cloud.dry_run or cloud.template_location or cloud.no_auth)
-
-
-def sink_rejected(table: str, row: Mapping[str, Any], why: str) -> DeadLetter:
+def sink_rejected(table: str, row: Mapping[str, Any], why: str, column: str | None = None) -> DeadLetter:
     """The dead letter of a row that could not be written. Takes any row, one that doesn't fit its table too.
 
     Args:
+      column: the one at fault, where that is known.
       why: what is wrong, as it was found or as BigQuery says it.
     """
     received_ms = _time_ms(row, "received_time")
@@ -199,7 +199,7 @@ def sink_rejected(table: str, row: Mapping[str, Any], why: str) -> DeadLetter:
         received_ms = _time_ms(row, "emitted_time")
     return DeadLetter(
         reason=Reason.SINK_REJECTED,
-        field=None,
+        field=column,
         message=f"BigQuery has no place for a row of {table}: {why}; the payload is that row, as JSON",
         payload=json.dumps(row, default=repr).encode(),
         received_ms=now_ms() if received_ms is None else received_ms,
@@ -224,7 +224,8 @@ def _error_text(error: Mapping[str, Any]) -> str:
 
 def _refused(failed: tuple[str, Mapping[str, Any], Any], table: str) -> DeadLetter:
     _, row, errors = failed
-    return sink_rejected(table, row, bigquery_reason(errors))
+    column = errors[0].get("location") if isinstance(errors, list) and errors else None
+    return sink_rejected(table, row, bigquery_reason(errors), column or None)
 
 
 def _time_ms(row: Mapping[str, Any], column: str) -> int | None:
@@ -236,7 +237,7 @@ def _time_ms(row: Mapping[str, Any], column: str) -> int | None:
 
 def _text(row: Mapping[str, Any], column: str) -> str | None:
     value = row.get(column)
-    return value if isinstance(value, str) else None
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
 
 
 _counting = threading.Lock()
@@ -263,8 +264,8 @@ class _ToRows(beam.DoFn):
                 self._count += 1
                 yield row
             else:
-                why = f"its column {error.column} {error.message}"
-                yield TaggedOutput("misfits", sink_rejected(self._table, row, why))
+                letter = sink_rejected(self._table, row, f"{error.column} {error.message}", error.column)
+                yield TaggedOutput("misfits", letter)
 
     def finish_bundle(self) -> None:
         with _counting:
@@ -272,10 +273,14 @@ class _ToRows(beam.DoFn):
 
 
 class _CountLost(beam.DoFn):
-    """Of a dead letter that can't be written only its id and reason are told: it holds what logs must not."""
+    """Of a dead letter that can't be written nothing of its content is told: it holds what logs must not."""
 
     _LOST = Metrics.counter("sink_bigquery", "lost_dead_letters")
 
     def process(self, dead_letter: DeadLetter) -> None:
         self._LOST.inc()
-        _LOGGER.error("a dead letter of %s about a rejected row could not be written", dead_letter.source)
+        _LOGGER.error(
+            "BigQuery refused a dead letter about a row that it had refused, for its column %s; it is lost. "
+            "Run fraud-pipeline tables create",
+            dead_letter.field,
+        )

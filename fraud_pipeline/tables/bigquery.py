@@ -22,9 +22,9 @@ _DATASET_DESCRIPTION = "Results of the fraud pipeline: scores, sessions, alerts 
 DEFAULT_LOCATION = "EU"
 
 
-def make_client(project: str) -> bigquery.Client:
-    """A client of BigQuery, or of the emulator that the variable BIGQUERY_EMULATOR_HOST names."""
-    host = os.environ.get("BIGQUERY_EMULATOR_HOST")
+def make_client(project: str, emulator_host: str | None = None) -> bigquery.Client:
+    """A client of BigQuery, or of the emulator: of the one named, or in the variable BIGQUERY_EMULATOR_HOST."""
+    host = emulator_host or os.environ.get("BIGQUERY_EMULATOR_HOST")
     if not host:
         return bigquery.Client(project=project)
     return bigquery.Client(
