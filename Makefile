@@ -56,6 +56,8 @@ lock: .venv/.done ## lock the newest versions that setup.py allows
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate setup.py \
 	  --extra local --extra dev -o requirements/dev.lock
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate setup.py \
+	  --no-deps --no-emit-package apache-beam --constraint requirements/dev.lock -o requirements/workers.lock
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate setup.py \
 	  --extra bench --constraint requirements/dev.lock -o requirements/bench.lock
 
 clean: ## remove the environments and what the demos wrote

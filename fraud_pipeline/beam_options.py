@@ -30,11 +30,14 @@ def pipeline_options(arguments: Sequence[str], **defaults: object) -> PipelineOp
     parser = _Parser(add_help=False, allow_abbrev=False)
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)  # type: ignore[arg-type]
-    _, unknown = parser.parse_known_args(list(arguments))
+    known, unknown = parser.parse_known_args(list(arguments))
     if unknown:
         names = [name for action in parser._actions for name in action.option_strings]
         near = difflib.get_close_matches(unknown[0].partition("=")[0], [*names, *OUR_OPTIONS], n=1)
         raise UsageError(f"unknown argument {unknown[0]!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    # Any text is true to Beam, which would submit nothing and say so nowhere.
+    if known.dry_run not in (False, "true"):
+        raise UsageError(f"--dry_run={known.dry_run} would be a dry run too; give --dry_run=true, or leave it out")
     given = {argument.partition("=")[0].lstrip("-") for argument in arguments if argument.startswith("--")}
     return PipelineOptions(list(arguments), **{k: v for k, v in defaults.items() if k not in given})
 

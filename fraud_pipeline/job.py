@@ -9,7 +9,7 @@ import apache_beam as beam
 import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from fraud_pipeline import graph, local_runner, local_timers
+from fraud_pipeline import dataflow, graph, local_runner, local_timers
 from fraud_pipeline.beam_options import pipeline_options
 from fraud_pipeline.config import PipelineConfig
 from fraud_pipeline.errors import UsageError
@@ -40,7 +40,7 @@ def backfill(inputs: Sequence[str], sink: Sink, config: PipelineConfig, beam_arg
     files = match_files(inputs)
     options = pipeline_options(beam_args, runner=LOCAL_RUNNER)
     config = msgspec.structs.replace(config, bounded=True)
-    return _run(ReadMessagesFromFiles(files), options, sink, config)
+    return _run(ReadMessagesFromFiles(files), options, sink, config, [file.path for file in files])
 
 
 def replay(
@@ -54,8 +54,10 @@ def replay(
 
     Args, returns and raises as `backfill`; the messages are held in memory.
     """
-    messages = [message for file in match_files(inputs) for message in read_messages(file)]
     options = pipeline_options(beam_args, runner=LOCAL_RUNNER, streaming=True)
+    if dataflow.is_dataflow(options):
+        raise UsageError("--mode replay runs here, not on Dataflow; leave out --runner, or --mode")
+    messages = [message for file in match_files(inputs) for message in read_messages(file)]
     config = msgspec.structs.replace(config, clock=ReplayClock(min((m.received_ms for m in messages), default=0)))
     return _run(replay_stream(messages, replay_options), options, sink, config)
 
@@ -67,7 +69,7 @@ def stream(
     beam_args: Sequence[str] = (),
     timestamp_attribute: str | None = None,
 ) -> int:
-    """Runs a Pub/Sub subscription through the graph, without end: on Dataflow, or here until stopped.
+    """Runs a Pub/Sub subscription through the graph, without end: here until stopped, or submitted to Dataflow.
 
     Args:
       subscription: `projects/P/subscriptions/S`.
@@ -83,13 +85,26 @@ def stream(
     return _run(ReadMessagesFromPubsub(subscription, timestamp_attribute), options, sink, config)
 
 
-def _run(source: beam.PTransform[Any, Any], options: PipelineOptions, sink: Sink, config: PipelineConfig) -> int:
+def _run(
+    source: beam.PTransform[Any, Any],
+    options: PipelineOptions,
+    sink: Sink,
+    config: PipelineConfig,
+    inputs: Sequence[str] = (),
+) -> int:
+    on_dataflow = dataflow.is_dataflow(options)
+    if on_dataflow:
+        dataflow.check(options, sink, inputs)
+    else:
+        sink.check()
     if options.view_as(StandardOptions).runner == LOCAL_RUNNER:
         local_runner.install()
         local_timers.install()
     try:
         pipeline = beam.Pipeline(options=options)
     except ValueError as error:
-        raise UsageError(str(error).splitlines()[0]) from error
+        raise UsageError(" ".join(str(error).split())) from error
     sink.write(graph.build(pipeline | "ReadMessages" >> source, config))
+    if on_dataflow and options.view_as(StandardOptions).streaming:
+        return dataflow.submit(pipeline)
     return run_until_stopped(pipeline, sink.finalize, progress=sink.rows_written)
