@@ -86,7 +86,7 @@ class BigquerySink(Sink):
         lost = dead_letters | "WriteSinkRejected" >> WriteRows(
             self.project, self.dataset, _DEAD_LETTERS, dead_letter_row
         )
-        _ = lost | "Lost" >> beam.Flatten() | "CountLost" >> beam.ParDo(_CountLost())
+        _ = lost | "Lost" >> beam.Flatten() | "CountLost" >> beam.ParDo(CountLost())
 
     def finalize(self) -> None:
         """Does nothing: rows are in the tables as soon as they are written."""
@@ -272,7 +272,7 @@ class _ToRows(beam.DoFn):
             _rows[self._table] += self._count
 
 
-class _CountLost(beam.DoFn):
+class CountLost(beam.DoFn):
     """Of a dead letter that can't be written nothing of its content is told: it holds what logs must not."""
 
     _LOST = Metrics.counter("sink_bigquery", "lost_dead_letters")
