@@ -55,8 +55,8 @@ bench: .venv/.done ## measure, and write the tables of docs/benchmarks.md and th
 lock: .venv/.done ## lock the newest versions that setup.py allows
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate setup.py \
 	  --extra local --extra dev -o requirements/dev.lock
-	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate setup.py \
-	  --no-deps --no-emit-package apache-beam --constraint requirements/dev.lock -o requirements/workers.lock
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate requirements/workers.in \
+	  --constraint requirements/dev.lock -o requirements/workers.lock
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate setup.py \
 	  --extra bench --constraint requirements/dev.lock -o requirements/bench.lock
 

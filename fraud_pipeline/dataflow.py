@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -21,6 +22,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+from apache_beam.runners.portability import stager
 
 from fraud_pipeline.errors import UsageError
 from fraud_pipeline.sinks import Sink
@@ -89,6 +91,8 @@ def submit(pipeline: beam.Pipeline) -> int:
     """
     from google.api_core.exceptions import GoogleAPICallError
 
+    # It warns with a traceback of each wheel that isn't there for the newest platform, and then takes the next.
+    logging.getLogger(stager.__name__).setLevel(logging.ERROR)
     options = pipeline.options
     cloud = options.view_as(GoogleCloudOptions)
     if not _is_sent(options):

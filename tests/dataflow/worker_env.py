@@ -38,7 +38,7 @@ def make(directory: Path, package: str, archive: Path) -> Path:
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
     site = Path(sysconfig.get_path("purelib", "venv", {"base": str(directory), "platbase": str(directory)}))
-    required = _closure([package, *IMAGE_EXTRAS])
+    required = closure([package, *IMAGE_EXTRAS])
     del required[canonicalize_name(package)]
     _link(site, required)
     (pip,) = Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")
@@ -81,7 +81,8 @@ def unmet(package: str) -> list[str]:
     ]
 
 
-def _closure(names: Iterable[str]) -> dict[str, Distribution]:
+def closure(names: Iterable[str]) -> dict[str, Distribution]:
+    """The distributions of these names, and all that they require, as installed here."""
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     todo = [Requirement(name) for name in names]
