@@ -27,7 +27,7 @@ _DESCRIPTION = """\
 Runs the same job as on Dataflow, on this machine and without a cloud account: starts the Pub/Sub and BigQuery
 emulators, makes topic, subscription, tables and views, publishes simulated traffic, runs the job as a process of its
 own until every message is through, shows the ledger, and stops everything. The exit code is 0 only if the ledger
-balances: messages in = scored + labels + dead letters of each reason.
+balances (messages in = scored + labels + dead letters of each reason) and every scored event is in a session.
 
 The traffic is of the last day and ends now; it is published in seconds. Each message has its event time as an
 attribute, by which the job's watermark goes, so that a day in ten seconds isn't a day of late events. When the traffic
@@ -38,7 +38,7 @@ last minutes, and those that fell silent before, are finalized by INACTIVITY: af
 _EPILOG = """\
 with --kill the job is killed (kill -9) in the middle of the traffic and started again. Pub/Sub then delivers again what
 was not through. The local runner keeps state in memory: the new job doesn't know what the old one saw. So
-  - messages_in counts a message as often as it came; those that came twice make up the ledger's balance;
+  - messages_in counts a message as often as it came, and all else counts it once: the balance is what came again;
   - a duplicate of an event that the killed job scored is scored again: the views count one of the two rows;
   - sessions that were open are forgotten.
 What must hold, and is checked then, is that each published message is among the scores, labels or dead letters: none
@@ -100,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--events is {args.events}; give a number of messages from 1")
     if not 0 < args.rate < float("inf"):
         raise UsageError(f"--rate is {args.rate:g}; give a number of messages a second above 0")
+    if args.data_dir is not None and args.data_dir.exists() and any(args.data_dir.iterdir()):
+        raise UsageError(f"--data-dir {str(args.data_dir)!r} is not empty; give a new directory, so that nothing mixes")
     from fraud_pipeline.emulators.process import EmulatorError
 
     directory = args.data_dir or Path(tempfile.mkdtemp(prefix="fraud-demo-"))
@@ -164,11 +166,11 @@ def _demo(args: argparse.Namespace, directory: Path) -> bool:
                 trip.kill(job)
                 console.print(f"job killed after {trip.read_ledger(client).messages_in:,} messages")
             else:
-                ended = _finish(console, client, job, log, is_through, args.timeout_seconds)
+                ended = _finish(console, client, job, log, is_through, args.timeout_seconds, killed=args.kill)
         if args.kill:
             with running_job() as job:
                 console.print("job started again")
-                ended = _finish(console, client, job, log, is_through, args.timeout_seconds)
+                ended = _finish(console, client, job, log, is_through, args.timeout_seconds, killed=args.kill)
         return (
             _report(console, client, trip.outcomes(client, subscription, sent.result()), killed=args.kill)
             and ended
@@ -182,6 +184,8 @@ def _finish(
     log: Path,
     is_through: Callable[[], bool],
     timeout_seconds: float,
+    *,
+    killed: bool,
 ) -> bool:
     """Waits for the last message and for its session; stops the job; says whether all went well."""
     from fraud_pipeline.emulators import round_trip as trip
@@ -195,7 +199,11 @@ def _finish(
         events = sum(events for _, events in trip.sessions(client).values())
         return events >= trip.read_ledger(client).scored
 
-    trip.wait_for(all_finalized, job, log, _SESSIONS_SECONDS if through else 0)
+    if through and not killed:
+        through = trip.wait_for(all_finalized, job, log, _SESSIONS_SECONDS)
+        console.print(
+            "every scored event is in a finalized session" if through else "[red]sessions stay open[/]"
+        )
     code = trip.stop(job)
     console.print(f"job stopped by SIGTERM, exit code {code}")
     return through and code == 128 + signal.SIGTERM
