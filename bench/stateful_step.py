@@ -2,7 +2,7 @@
 
 The floor is the least that such a step can do on Beam: one read-modify-write cell read and written, one blind add to
 a bag, one event-time timer. Source, runner and data are the same and run in turn; the time of the source alone is
-taken off both, so that it can't flatter the ratio. 
+taken off both, so that it can't flatter the ratio.
 
 Run: python -m bench.stateful_step
 """
@@ -10,8 +10,10 @@ Run: python -m bench.stateful_step
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -19,16 +21,14 @@ from apache_beam.coders import BytesCoder
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
-from apache_beam.transforms.window import TimestampedValue
 
-from bench.traffic import session
+from bench.traffic import ReadEvents, session, write_lines
+from fraud_pipeline import local_runner
 from transforms.aggregation import AggregationConfig
-from transforms.events import Envelope, Message
+from transforms.events import Envelope
 from transforms.hybrid import HybridAggregationDoFn, key_by_user
-from transforms.parsing import parse
 
 ROUNDS = 1
-END_MS = 4_000_000_000_000
 RUNNERS = ("FnApiRunner", "BundleBasedDirectRunner")
 
 
@@ -53,32 +53,20 @@ class Floor(beam.DoFn):
         yield element[1]
 
     @on_timer(TIMER)
-    def fired(
-        self, cell: Any = beam.DoFn.StateParam(CELL), bag: Any = beam.DoFn.StateParam(BAG)
-    ) -> Iterator[Envelope]:
+    def fired(self, cell: Any = beam.DoFn.StateParam(CELL), bag: Any = beam.DoFn.StateParam(BAG)) -> Iterator[Envelope]:
         cell.clear()
         bag.clear()
         yield from ()
 
 
-def seconds(events: Sequence[Envelope], runner: str, step: beam.PTransform[Any, Any] | None) -> float:
-    """Seconds of a pipeline from the events through the step; None for the source alone."""
+def seconds(path: Path, runner: str, step: beam.PTransform[Any, Any] | None) -> float:
+    """Seconds of a pipeline from the file through the step; None for the source alone."""
     start = time.perf_counter()
     with beam.Pipeline(options=PipelineOptions([f"--runner={runner}"])) as pipeline:
-        keyed = (
-            pipeline
-            | beam.Create([e.payload for e in events], reshuffle=False)
-            | "Parse" >> beam.Map(_parse).with_output_types(Envelope)
-            | "Key" >> key_by_user()
-        )
+        keyed = pipeline | ReadEvents(path) | "Key" >> key_by_user()
         if step is not None:
             _ = keyed | "Step" >> step
     return time.perf_counter() - start
-
-
-def _parse(payload: bytes) -> Any:
-    envelope = parse(Message(payload, END_MS, "bench"))
-    return TimestampedValue(envelope, envelope.event.event_time_ms / 1_000)  # type: ignore[union-attr]
 
 
 def ours() -> beam.PTransform[Any, Any]:
@@ -86,23 +74,23 @@ def ours() -> beam.PTransform[Any, Any]:
     return beam.ParDo(HybridAggregationDoFn(AggregationConfig())).with_outputs("sessions", "dead_letters", main="main")
 
 
-def over_floor(events: Sequence[Envelope], runner: str) -> tuple[float, float, float]:
+def over_floor(path: Path, count: int, runner: str) -> tuple[float, float, float]:
     """Median microseconds an event of the floor and of ours, net of the source, and the median of their ratios."""
     floors, steps, ratios = [], [], []
     for _ in range(ROUNDS):
-        source = seconds(events, runner, None)
-        floor = seconds(events, runner, beam.ParDo(Floor())) - source
-        step = seconds(events, runner, ours()) - source
-        floors.append(floor / len(events) * 1e6)
-        steps.append(step / len(events) * 1e6)
+        source = seconds(path, runner, None)
+        floor = seconds(path, runner, beam.ParDo(Floor())) - source
+        step = seconds(path, runner, ours()) - source
+        floors.append(floor / count * 1e6)
+        steps.append(step / count * 1e6)
         ratios.append(step / floor)
     return statistics.median(floors), statistics.median(steps), statistics.median(ratios)
 
 
 def by_length(runner: str, total: int = 20_000) -> tuple[float, float, float]:
     """Median microseconds an event in sessions of 10 and of 10,000 events, and the median of their ratios."""
-    short = [e for i in range(total // 10) for e in session(10, f"u{i}")]
-    long = [e for i in range(total // 10_000) for e in session(10_000, f"u{i}")]
+    short = _file(total, 10)
+    long = _file(total, 10_000)
     shorts, longs, ratios = [], [], []
     for _ in range(ROUNDS):
         a = seconds(short, runner, ours()) - seconds(short, runner, None)
@@ -113,18 +101,25 @@ def by_length(runner: str, total: int = 20_000) -> tuple[float, float, float]:
     return statistics.median(shorts), statistics.median(longs), statistics.median(ratios)
 
 
+def _file(total: int, length: int) -> Path:
+    """Sessions of a length, one a user: in batch no timer fires before the last event, so more would all be open."""
+    events = (e for i in range(total // length) for e in session(length, f"u{i}"))
+    return write_lines(events, Path(tempfile.mkdtemp()) / "events.jsonl")
+
+
 def main() -> dict[str, Any]:
     """Prints and returns the figures."""
     results: dict[str, Any] = {}
-    for users in (2_000, 10_000):
-        # In batch no timer fires before the last event, so each user has one session, as a stream would have open.
-        events = [e for i in range(users) for e in session(20_000 // users, f"u{i}")]
+    local_runner.install()
+    total = 20_000
+    for length in (10, 50):
+        path = _file(total, length)
         for runner in RUNNERS:
-            floor, step, ratio = over_floor(events, runner)
-            results[f"over_floor {runner} {users}"] = (floor, step, ratio)
+            floor, step, ratio = over_floor(path, total, runner)
+            results[f"over_floor {runner} {length}"] = (floor, step, ratio)
             print(
-                f"{runner:24} {len(events):7,} events of {users:5,} users: floor {floor:6.1f} us, step {step:6.1f} us, "
-                f"ratio {ratio:.2f}",
+                f"{runner:24} {total // length:5,} users, {length} events each: floor {floor:6.1f} us, "
+                f"step {step:6.1f} us, ratio {ratio:.2f}",
                 flush=True,
             )
     for runner in RUNNERS:

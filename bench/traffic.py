@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.pvalue import PBegin, PCollection
+from apache_beam.transforms.window import TimestampedValue
 
 from fraud_pipeline.simulate import SimulationConfig, simulate
+from fraud_pipeline.sources import ReadMessagesFromFiles, match_files
 from transforms.events import Envelope, Label, Message
 from transforms.parsing import parse
 
@@ -14,6 +21,31 @@ def envelopes(users: int, days: int, seed: int = 7) -> list[Envelope]:
     config = SimulationConfig(users=users, days=1, history_days=days - 1, seed=seed)
     parsed = (parse(Message(a.payload, a.received_ms, "bench")) for a in simulate(config))
     return [e for e in parsed if isinstance(e, Envelope) and not isinstance(e.event, Label)]
+
+
+def write_lines(events: Iterable[Envelope], path: Path) -> Path:
+    """A file of the events' payloads, a line each, in the order given."""
+    path.write_bytes(b"".join(e.payload + b"\n" for e in events))
+    return path
+
+
+class ReadEvents(beam.PTransform[PBegin, PCollection[Envelope]]):
+    """Reads the events of such a file as the job does, stamped with event time."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def expand(self, begin: PBegin) -> PCollection[Envelope]:
+        """Wires it."""
+        return begin | ReadMessagesFromFiles(match_files([str(self._path)])) | "Parse" >> beam.ParDo(_Parse())
+
+
+class _Parse(beam.DoFn):
+    def process(self, message: Message) -> Iterator[Envelope]:
+        envelope = parse(message)
+        assert isinstance(envelope, Envelope), envelope
+        yield TimestampedValue(envelope, envelope.event.event_time_ms / 1_000)  # type: ignore[misc]
 
 
 def by_user(events: list[Envelope]) -> dict[str, list[Envelope]]:
