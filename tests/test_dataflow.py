@@ -387,6 +387,9 @@ def test_functions_and_coders_load_on_a_worker(job: Job, worker: Path) -> None:
     # What isn't there is what only a workstation has, and no step needs it.
     assert set(loaded["missing"].values()) <= LOCAL_LIBRARIES
     assert not any(module.startswith("transforms") for module in loaded["missing"])
+    assert not {"fraud_pipeline.job", "fraud_pipeline.sinks.bigquery", "fraud_pipeline.tables.bigquery"} & set(
+        loaded["missing"]
+    )
 
 
 def test_dry_run_checks_all_without_network_or_local_libraries(script: Script, worker: Path, tmp_path: Path) -> None:

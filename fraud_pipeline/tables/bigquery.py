@@ -12,7 +12,6 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from fraud_pipeline.errors import UsageError
-from fraud_pipeline.tables import dialect
 from fraud_pipeline.tables.changes import Change, DataLossError, difference
 from fraud_pipeline.tables.schema import TABLES, Column, Table
 from fraud_pipeline.tables.views import VIEWS, View
@@ -156,6 +155,9 @@ def _view_steps(
 
 def view_query(view: View, project: str, dataset: str) -> str:
     """A view's SQL as BigQuery keeps it: tables and views with project and dataset."""
+    # Not at the top: a job is submitted, and looks for its tables, without the libraries of a workstation.
+    from fraud_pipeline.tables import dialect
+
     return dialect.qualified(view.sql, {*TABLES, *VIEWS}, project, dataset)
 
 

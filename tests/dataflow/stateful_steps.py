@@ -69,6 +69,7 @@ def _collection(components: api.Components, collection_id: str) -> dict[str, str
 
 def _state(components: api.Components, spec: api.StateSpec) -> dict[str, Any]:
     kind = spec.WhichOneof("spec")
+    assert kind is not None
     fields = getattr(spec, kind)
     return {
         "kind": kind,

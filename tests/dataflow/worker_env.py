@@ -16,7 +16,7 @@ from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path, PurePath
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 IMAGE_EXTRAS = ("build", "setuptools", "wheel")
 """What Beam's worker image has besides Beam, to build the package with."""
@@ -60,7 +60,7 @@ def make(directory: Path, package: str, archive: Path) -> Path:
     return directory / "bin"
 
 
-def direct_requirements(package: str) -> dict[str, Requirement]:
+def direct_requirements(package: str) -> dict[NormalizedName, Requirement]:
     """What the package itself requires, by name, without its extras."""
     requirements = map(Requirement, distribution(package).requires or ())
     return {
@@ -110,8 +110,8 @@ def _link(site: Path, required: dict[str, Distribution]) -> None:
             if not is_required:
                 others.add(file.parts[0])
             elif file.parts[0] not in ("..", "__pycache__"):
-                links.setdefault(file.parts[0], []).append((file, Path(installed.locate_file(""))))
+                links.setdefault(file.parts[0], []).append((file, Path(str(installed.locate_file("")))))
     for top, files in links.items():
-        for file, origin in files if top in others else [(PurePath(top), files[0][1])]:
-            (site / file).parent.mkdir(parents=True, exist_ok=True)
-            (site / file).symlink_to(origin / file)
+        for path, origin in files if top in others else [(PurePath(top), files[0][1])]:
+            (site / path).parent.mkdir(parents=True, exist_ok=True)
+            (site / path).symlink_to(origin / path)
