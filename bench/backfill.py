@@ -26,7 +26,7 @@ from transforms.events import Envelope, Message
 from transforms.parsing import parse
 from transforms.records import SessionRecord
 
-ROUNDS = 1
+ROUNDS = 5
 END_MS = 4_000_000_000_000
 COUNTS: Counter[str] = Counter()
 

@@ -28,7 +28,7 @@ from transforms.aggregation import AggregationConfig
 from transforms.events import Envelope
 from transforms.hybrid import HybridAggregationDoFn, key_by_user
 
-ROUNDS = 1
+ROUNDS = 5
 RUNNERS = ("FnApiRunner", "BundleBasedDirectRunner")
 
 

@@ -1,0 +1,64 @@
+"""`python -m bench`: runs the benches and writes their table into the README.
+
+Figures are medians of several rounds on this machine, and ratios are taken within a round, so that they hold when the
+machine's speed drifts. Where a bound is given, the project holds itself to it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from bench import aggregation, backfill, state_size, stateful_step
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- figures: made by `make bench` -->\n", "<!-- /figures -->\n"
+
+
+def main() -> None:
+    """Measures, prints, and writes the table."""
+    pure = aggregation.main()
+    state = state_size.main()
+    steps = stateful_step.main()
+    batch = backfill.main()
+    rows = [
+        ("the aggregation alone, all 70 features, one core", f"{pure['median']:,.0f} events/s", "≥ 50,000"),
+        *(
+            (
+                f"stateful step over Beam's own floor, {name.split()[1]}, sessions of {name.split()[2]} events",
+                f"{ratio:.2f}× ({step:.0f} µs over {floor:.0f} µs)",
+                "≤ 1.5×",
+            )
+            for name, (floor, step, ratio) in steps.items()
+            if name.startswith("over_floor")
+        ),
+        *(
+            (
+                f"an event in a session of 10,000 over one of 10, {name.split()[1]}",
+                f"{ratio:.2f}× ({long:.0f} µs over {short:.0f} µs)",
+                "≤ 1.2×",
+            )
+            for name, (short, long, ratio) in steps.items()
+            if name.startswith("by_length")
+        ),
+        ("state of an idle user: median, 90th, 99th percentile", _bytes(state["idle"]), "≤ 1,024 B"),
+        ("state of an active user: median, 90th, 99th percentile", _bytes(state["active"]), "≤ 8,192 B"),
+        ("state of one user with a million events, at most", f"{state['hot']:,} B", "bounded"),
+        ("cost of the other users beside it", f"{state['others'][2]:.2f}×", "unchanged"),
+        ("backfill over Bytewax session windows", f"{batch['ratio']:.2f}× ({batch['ours']:,.0f} events/s)", "≥ 1×"),
+    ]
+    table = ["| what | measured | aim |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores; medians; `make bench` makes this table."
+    text = README.read_text("utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(f"{before}{BEGIN}\n" + "\n".join(table) + f"\n\n{machine}\n\n{END}{after}", "utf-8")
+
+
+def _bytes(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{sizes[p]:,}" for p in ("p50", "p90", "p99")) + " B"
+
+
+if __name__ == "__main__":
+    main()
