@@ -67,7 +67,7 @@ def ledger(days: Sequence[LedgerDay]) -> RenderableType:
         "balance",
     )
     for heading in headings:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     shown = list(days)
     if len(days) > MOST_DAYS:
         earlier = days[: -MOST_DAYS + 1]
@@ -82,8 +82,8 @@ def sessions(rows: Sequence[SessionRows], standing: int, panes: dict[str, int]) 
     """What made the session rows, and what became of them."""
     table = _table(f"Sessions: {standing:,} stand")
     table.add_column("row made by")
-    table.add_column("rows", justify="right")
-    table.add_column("users", justify="right")
+    table.add_column("rows", justify="right", overflow="fold")
+    table.add_column("users", justify="right", overflow="fold")
     table.add_column("what it says")
     for row in rows:
         name = "retraction" if row.retracted else _TRIGGERS.get(row.trigger, row.trigger)
@@ -102,7 +102,7 @@ def actions(counts: Iterable[ActionCount]) -> RenderableType:
     table = _table(f"Scores: {events:,} events decided")
     table.add_column("action")
     for heading in ("events", "share", "logins", "payments", "users", "rescored", "changed"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for action in ("allow", "review", "block"):
         found = by_action.get(action, ActionCount(action, 0, 0, 0, 0, 0, 0))
         table.add_row(
@@ -127,7 +127,7 @@ def scenarios(detection: Detection) -> RenderableType:
     table = _table(f"Attacks: {every.caught:,} of {every.attacks:,} caught, on {days_in_words(detection.days)}")
     table.add_column("scenario")
     for heading in ("attacks", "caught", "recall", "early", "events", "flagged", "share"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     rows = by_scenario(detection.attacks)
     for i, row in enumerate(rows, 1):
         table.add_row(*_scenario_cells(row), end_section=i == len(rows))
@@ -152,11 +152,11 @@ def reasons(counts: Sequence[ReasonCount], days: Sequence[int] | None = None) ->
     knows = any(found.attacks is not None for found in counts)
     table = _table(f"Alerts by reason, on {'all days' if days is None else days_in_words(days)}")
     table.add_column("reason")
-    table.add_column("alerts", justify="right")
-    table.add_column("users", justify="right")
+    table.add_column("alerts", justify="right", overflow="fold")
+    table.add_column("users", justify="right", overflow="fold")
     if knows:
-        table.add_column("of attacks", justify="right")
-        table.add_column("share", justify="right")
+        table.add_column("of attacks", justify="right", overflow="fold")
+        table.add_column("share", justify="right", overflow="fold")
     for found in counts[:MOST_REASONS]:
         cells = [_in_words(found.reason), f"{found.alerts:,}", f"{found.users:,}"]
         if found.attacks is not None:
