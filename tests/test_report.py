@@ -25,6 +25,8 @@ from fraud_pipeline.simulate import AttackLabel, SimulationConfig, simulate
 from fraud_pipeline.sinks import sink_for
 from transforms.message_lines import timed_line
 
+pytestmark = pytest.mark.xdist_group("report")  # one run for all of them
+
 DAY = 20_000
 NOON_MS = DAY * DAY_MS + DAY_MS // 2
 
