@@ -171,7 +171,7 @@ def killed_by(mutation: Mutation) -> str | None:
 
 
 def tests_for(mutation: Mutation) -> tuple[str, ...]:
-    return ON_BEAM if mutation.path == HYBRID else PURE
+    return ON_BEAM if mutation.path == HYBRID else (*PURE, *ON_BEAM)
 
 
 if __name__ == "__main__":

@@ -215,6 +215,22 @@ def test_a_late_event_joins_a_finalized_session_to_one_that_goes_on() -> None:
     assert corrections(records) == [("LATE", "c")]
 
 
+def test_late_events_of_one_bundle_join_before_a_finalized_session() -> None:
+    """The session that takes the finalized one in is new; the correction is late all the same."""
+    script = Script().event(18, "c").watermark(29).bundle(payment(0, "a"), payment(9, "b")).event(100, "d")
+    (records,) = script.play().values()
+    assert timeline(records) == [
+        "c",
+        ("ON_TIME", 18, 28, 1),
+        "a",
+        "b",
+        ("LATE", 0, 28, 3),
+        ("RETRACTED", 18, 28, 0),
+        "d",
+        ("ON_TIME", 100, 110, 1),
+    ]
+
+
 def test_silence_while_the_watermark_stands_still() -> None:
     script = Script().event(0, "a").wait(SILENCE + 1).event(3, "b")
     (records,) = script.play().values()
