@@ -75,9 +75,9 @@ def check(options: PipelineOptions, sink: Sink, inputs: Iterable[str] = ()) -> N
         raise UsageError("--requirements_file needs pip here to fetch what workers install; install pip")
     if not _is_sent(options):
         return
+    _check_running(options)
     if not _is_local(cloud):
         sink.check()
-    _check_running(options)
 
 
 def submit(pipeline: beam.Pipeline) -> int:
@@ -119,15 +119,22 @@ def running_job_id(options: PipelineOptions) -> str | None:
       google.api_core.exceptions.GoogleAPICallError: the service refused, or did not answer in time.
       UsageError: there are no credentials.
     """
+    import google.auth
     from apache_beam.internal.gcp.auth import get_service_credentials
     from google.api_core.client_options import ClientOptions
     from google.auth.credentials import AnonymousCredentials
+    from google.auth.exceptions import DefaultCredentialsError
     from google.cloud import dataflow_v1beta3 as dataflow
 
     cloud = options.view_as(GoogleCloudOptions)
-    credentials: Any = AnonymousCredentials() if cloud.no_auth else get_service_credentials(options)
-    if credentials is None:
-        raise UsageError("no Google credentials found; run `gcloud auth application-default login`")
+    credentials: Any = AnonymousCredentials()
+    if not cloud.no_auth:
+        try:
+            # Beam would look several times, for half a minute, and then go on without.
+            google.auth.default(scopes=cloud.gcp_oauth_scopes)
+        except DefaultCredentialsError as error:
+            raise UsageError(f"no Google credentials: {error}; run `gcloud auth application-default login`") from error
+        credentials = get_service_credentials(options)
     client = dataflow.JobsV1Beta3Client(
         credentials=credentials,
         client_options=ClientOptions(api_endpoint=cloud.dataflow_endpoint.rstrip("/")),

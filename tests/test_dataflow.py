@@ -81,7 +81,7 @@ class Script:
 def script(tmp_path_factory: pytest.TempPathFactory) -> Script:
     root = tmp_path_factory.mktemp("clean") / "copy"
     root.mkdir()
-    for name in (*PACKAGES, "requirements"):
+    for name in (*PACKAGES, "requirements", "tests"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("run_dataflow.sh", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md"):
         shutil.copy2(ROOT / name, root / name)
@@ -438,6 +438,7 @@ STAGED = ("--temp_location", "gs://my-bucket/temp", "--setup_file", str(ROOT / "
         ((*TO_BIGQUERY, *STAGED, "--dry_run=true", "--job_name", "Fraud"), "Fraud"),
         ((*TO_BIGQUERY, *STAGED, "--max_workers", "3"), "--max_num_workers"),
         ((*TO_BIGQUERY[:-2], *STAGED), "--region is missing"),
+        ((*TO_BIGQUERY, *STAGED, "--job_name", "fraud"), "no Google credentials"),
         (("--output", "results.duckdb", *STAGED), "results.duckdb"),
     ],
 )
@@ -447,6 +448,7 @@ def test_mistake_is_told_before_anything_is_sent(
     def refuse(event: str, arguments: Any) -> None:
         raise AssertionError(f"went to the network: {arguments}")
 
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/account.json")
     monkeypatch.setattr("socket.socket.connect", refuse)
     monkeypatch.setattr("socket.getaddrinfo", refuse)
     assert cli.main([*RUN, *arguments]) == 2
