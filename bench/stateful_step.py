@@ -132,4 +132,7 @@ def main() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    # Beam pickles what is in __main__ by value: run what is importable, as the job's own steps are.
+    from bench import stateful_step
+
+    stateful_step.main()
