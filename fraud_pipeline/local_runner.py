@@ -34,10 +34,12 @@ def install() -> bool:
     core.get_function_args_defaults = _by_function(core.get_function_args_defaults)
     specs = _by_class(userstate.get_dofn_specs)
     for module in (userstate, transform_evaluator):
-        module.get_dofn_specs = specs
+        module.get_dofn_specs = specs  # type: ignore[attr-defined]
     userstate.validate_stateful_dofn = _by_class(userstate.validate_stateful_dofn)
     transform_evaluator.pickler = _Pickler()  # type: ignore[assignment]
-    trigger.GeneralTriggerDriver._output = _releasing(trigger.GeneralTriggerDriver._output)
+    trigger.GeneralTriggerDriver._output = _releasing(  # type: ignore[method-assign]
+        trigger.GeneralTriggerDriver._output
+    )
     return True
 
 

@@ -11,7 +11,7 @@ holds the watermark downstream at the event that set it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import apache_beam as beam
 import msgspec
@@ -48,33 +48,30 @@ class SessionRollup(msgspec.Struct, frozen=True, gc=False):
     is_last: bool
 
 
+Decision: TypeAlias = tuple[str, int, float, str, list[str]]
+"""Event id, version, score, action, ids of the fired rules: primitives, as it is kept in the state of running jobs."""
+
+
 class _Decisions(beam.CombineFn):
     """The latest decision on each event of a session: a correction replaces what it corrects."""
 
-    def create_accumulator(self) -> dict[str, tuple[int, float, str, tuple[str, ...]]]:
+    def create_accumulator(self) -> dict[str, Decision]:
         return {}
 
-    def add_input(self, accumulator: dict[str, Any], score: Score) -> dict[str, Any]:
-        record = score.record
-        newest = accumulator.get(record.event.event_id)
-        if newest is None or newest[0] < record.version:
-            accumulator[record.event.event_id] = (
-                record.version,
-                score.score,
-                score.action,
-                tuple(rule.rule_id for rule in score.fired),
-            )
+    def add_input(self, accumulator: dict[str, Decision], decision: Decision) -> dict[str, Decision]:
+        newest = accumulator.get(decision[0])
+        if newest is None or newest[1] < decision[1]:
+            accumulator[decision[0]] = decision
         return accumulator
 
-    def merge_accumulators(self, accumulators: Any) -> dict[str, Any]:
-        merged: dict[str, Any] = {}
+    def merge_accumulators(self, accumulators: Any) -> dict[str, Decision]:
+        merged: dict[str, Decision] = {}
         for accumulator in accumulators:
-            for event_id, decision in accumulator.items():
-                if event_id not in merged or merged[event_id][0] < decision[0]:
-                    merged[event_id] = decision
+            for decision in accumulator.values():
+                self.add_input(merged, decision)
         return merged
 
-    def extract_output(self, accumulator: dict[str, Any]) -> list[tuple[int, float, str, tuple[str, ...]]]:
+    def extract_output(self, accumulator: dict[str, Decision]) -> list[Decision]:
         return list(accumulator.values())
 
 
@@ -97,7 +94,7 @@ class RollupSessions(beam.PTransform[PCollection[Score], PCollection[SessionRoll
         """Wires it."""
         return (
             scores
-            | "KeyByUser" >> beam.Map(_by_user).with_output_types(tuple[str, Score])
+            | "KeyByUser" >> beam.Map(_by_user).with_output_types(tuple[str, Decision])
             | "IntoSessions"
             >> beam.WindowInto(
                 Sessions(self._gap_seconds),
@@ -111,8 +108,10 @@ class RollupSessions(beam.PTransform[PCollection[Score], PCollection[SessionRoll
         )
 
 
-def _by_user(score: Score) -> tuple[str, Score]:
-    return score.record.event.user_id, score
+def _by_user(score: Score) -> tuple[str, Decision]:
+    event = score.record.event
+    rules = [rule.rule_id for rule in score.fired]
+    return event.user_id, (event.event_id, score.record.version, score.score, score.action, rules)
 
 
 class _ToRollup(beam.DoFn):
@@ -120,7 +119,7 @@ class _ToRollup(beam.DoFn):
 
     def process(
         self,
-        element: tuple[str, list[tuple[int, float, str, tuple[str, ...]]]],
+        element: tuple[str, list[Decision]],
         window: Any = beam.DoFn.WindowParam,
         pane: Any = beam.DoFn.PaneInfoParam,
     ) -> Iterator[SessionRollup]:
@@ -130,9 +129,9 @@ class _ToRollup(beam.DoFn):
             start_ms=window.start.micros // 1_000,
             end_ms=window.end.micros // 1_000,
             event_count=len(decisions),
-            max_score=max(score for _, score, _, _ in decisions),
-            actions=tuple(sorted({action for _, _, action, _ in decisions})),
-            fired_rules=tuple(sorted({rule for _, _, _, rules in decisions for rule in rules})),
+            max_score=max(score for _, _, score, _, _ in decisions),
+            actions=tuple(sorted({action for _, _, _, action, _ in decisions})),
+            fired_rules=tuple(sorted({rule for *_, rules in decisions for rule in rules})),
             pane=PaneInfoTiming.to_string(pane.timing),
             pane_index=pane.index,
             is_last=pane.is_last,
