@@ -34,9 +34,10 @@ MAX_MESSAGES = 1_000
 """Messages in a bundle, at most. The emulator gives at most 100 a pull."""
 SAMPLE_SECONDS = 10.0
 """The watermark is the oldest time seen in the last so many seconds, and the clock after so many silent ones."""
-_FIRST_PULL_SECONDS = 0.5
-_NEXT_PULL_SECONDS = 0.05
-_OUTAGES = (ServiceUnavailable, InternalServerError)
+_PULL_SECONDS = 30.0
+_IDLE_SECONDS = 0.02
+_OUTAGE_SECONDS = 1.0
+_OUTAGES = (DeadlineExceeded, InternalServerError, ServiceUnavailable)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class _Evaluator(transform_evaluator._PubSubReadEvaluator):
             self._pull(client)
         except _OUTAGES as error:
             _LOGGER.warning("Pub/Sub doesn't answer (%s); trying again", error.message)
-            time.sleep(_FIRST_PULL_SECONDS)
+            time.sleep(_OUTAGE_SECONDS)
         messages = [_message(each.message) for each in self._received]
         timestamps = [self._timestamp(message, timestamp_attribute) for message in messages]
         self._watermark = self._reading.watermark.update(timestamps, time.time())
@@ -135,20 +136,21 @@ class _Evaluator(transform_evaluator._PubSubReadEvaluator):
 
     def _pull(self, client: SubscriberClient) -> None:
         while len(self._received) < MAX_MESSAGES:
-            try:
-                pull = client.pull(
-                    subscription=self._sub_name,
-                    max_messages=MAX_MESSAGES - len(self._received),
-                    timeout=_NEXT_PULL_SECONDS if self._received else _FIRST_PULL_SECONDS,
-                    retry=None,
-                )
-            except DeadlineExceeded:
-                return
+            pull = client.pull(
+                subscription=self._sub_name,
+                max_messages=MAX_MESSAGES - len(self._received),
+                # A pull that gives up waiting strands what the emulator was about to give it.
+                return_immediately=True,
+                timeout=_PULL_SECONDS,
+                retry=None,
+            )
             # The wrapped protocol buffers cost 120 microseconds a message more.
             received = PullResponse.pb(pull).received_messages
             if not received:
-                return
+                break
             self._received += received
+        if not self._received:
+            time.sleep(_IDLE_SECONDS)
 
     def _timestamp(self, message: PubsubMessage, attribute: str | None) -> Timestamp:
         """As Beam reads it, but a value that is no time gives the publish time: one message can't stop the job."""

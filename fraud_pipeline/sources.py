@@ -96,6 +96,28 @@ class ReadMessagesFromFiles(beam.PTransform[PBegin, PCollection[Message]]):
         )
 
 
+def check_subscription(subscription: str) -> None:
+    """Looks whether a subscription is there, before a job waits for it in vain.
+
+    Raises:
+      UsageError: it isn't, may not be read, or Pub/Sub can't be reached.
+    """
+    from google.api_core.exceptions import GoogleAPIError, NotFound
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud.pubsub_v1 import SubscriberClient
+
+    try:
+        with SubscriberClient() as client:
+            client.get_subscription(subscription=subscription, timeout=20, retry=None)
+    except NotFound:
+        raise UsageError(
+            f"{subscription} does not exist; "
+            f"run: gcloud pubsub subscriptions create {subscription} --topic=TOPIC --ack-deadline=60"
+        ) from None
+    except (GoogleAPIError, GoogleAuthError) as error:
+        raise UsageError(f"{subscription} can't be looked up: {str(error).splitlines()[0]}") from error
+
+
 def match_files(patterns: Iterable[str]) -> list[InputFile]:
     """The files that the patterns match, each once, in order of their names.
 

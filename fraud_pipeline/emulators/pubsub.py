@@ -60,13 +60,18 @@ class Emulator:
 
 @contextlib.contextmanager
 def pubsub_emulator(
-    data_dir: Path | None = None, *, project: str = "fraud-local", timeout_seconds: float = 60.0
+    data_dir: Path | None = None,
+    *,
+    project: str = "fraud-local",
+    port: int | None = None,
+    timeout_seconds: float = 60.0,
 ) -> Iterator[Emulator]:
-    """Runs the emulator on a free port while the block runs, with this process's environment pointing to it.
+    """Runs the emulator while the block runs, with this process's environment pointing to it.
 
     Args:
       data_dir: where its log goes; None for a temporary directory. It keeps messages in memory only.
       project: an id that Google would accept: 6 letters, digits or hyphens at least.
+      port: of 127.0.0.1; None for a free one.
 
     Raises:
       UsageError: gcloud, its emulator or Java is missing.
@@ -78,14 +83,14 @@ def pubsub_emulator(
         directory = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pubsub-emulator-")))
         directory.mkdir(parents=True, exist_ok=True)
         for attempt in range(_START_ATTEMPTS):
-            emulator = Emulator(f"127.0.0.1:{free_port()}", project, directory / "emulator.log")
+            emulator = Emulator(f"127.0.0.1:{port or free_port()}", project, directory / "emulator.log")
             try:
                 stack.enter_context(_running(gcloud, emulator, directory, timeout_seconds))
                 break
             except EmulatorError as error:
                 _explain_missing_component(error)
                 # Another process may have taken the port between the probe and the start.
-                if "address already in use" not in str(error).lower() or attempt == _START_ATTEMPTS - 1:
+                if "address already in use" not in str(error).lower() or port or attempt == _START_ATTEMPTS - 1:
                     raise
         stack.enter_context(_environment(emulator.environment()))
         yield emulator
@@ -128,7 +133,7 @@ def _find(command: str, what: str) -> str:
 
 
 def _explain_missing_component(error: EmulatorError) -> None:
-    if "components install" in str(error) or ("component" in str(error) and "not installed" in str(error)):
+    if "component" in str(error) and "installed" in str(error):
         raise UsageError(
             "gcloud has no Pub/Sub emulator; run: gcloud components install beta pubsub-emulator "
             "(on Debian: apt-get install google-cloud-cli-pubsub-emulator)"
