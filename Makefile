@@ -45,8 +45,8 @@ lint: .venv/.done ## lint the code and check its format
 types: .venv/.done ## check types, strictly for transforms/
 	$(BIN)/mypy transforms fraud_pipeline
 
-laws: .venv/.done ## 10,000 cases for each law of the aggregation
-	LAWS_EXAMPLES=10000 $(PYTEST) tests/test_laws.py -n 2
+laws: .venv/.done ## 10,000 cases for each law of the aggregation (hours)
+	LAWS_EXAMPLES=10000 $(PYTEST) tests/test_laws.py -n 2 --timeout 0
 
 bench: .venv/.done ## measure, and write the tables of docs/benchmarks.md and the README
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements/bench.lock

@@ -28,7 +28,7 @@ from transforms.aggregation import AggregationConfig
 from transforms.events import Envelope
 from transforms.hybrid import HybridAggregationDoFn, key_by_user
 
-ROUNDS = 5
+ROUNDS = 3
 RUNNERS = ("FnApiRunner", "BundleBasedDirectRunner")
 
 
@@ -87,7 +87,7 @@ def over_floor(path: Path, count: int, runner: str) -> tuple[float, float, float
     return statistics.median(floors), statistics.median(steps), statistics.median(ratios)
 
 
-def by_length(runner: str, total: int = 20_000) -> tuple[float, float, float]:
+def by_length(runner: str, total: int = 10_000) -> tuple[float, float, float]:
     """Median microseconds an event in sessions of 10 and of 10,000 events, and the median of their ratios."""
     short = _file(total, 10)
     long = _file(total, 10_000)
@@ -111,7 +111,7 @@ def main() -> dict[str, Any]:
     """Prints and returns the figures."""
     results: dict[str, Any] = {}
     local_runner.install()
-    total = 20_000
+    total = 10_000
     for length in (10, 50):
         path = _file(total, length)
         for runner in RUNNERS:
