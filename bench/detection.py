@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from fraud_pipeline.report.measures import Attack, Decision, Detection, by_scenario, count, detection
+from fraud_pipeline.report.measures import DAY_MS, Decision, Detection, by_scenario, count, detection
 from fraud_pipeline.rules import read_rules
 from fraud_pipeline.simulate import AttackLabel, SimulationConfig, simulate
 from transforms.aggregation import Aggregation, AggregationConfig
@@ -26,23 +26,27 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103], help="of the simulator (%(default)s)")
     parser.add_argument("--users", type=int, default=1000, help="users for each seed (%(default)s)")
     parser.add_argument("--rules", help="a rules file (those that ship)")
-    parser.add_argument("--explain", action="store_true", help="also show what was missed, and which rules cried wolf")
+    parser.add_argument("--explain", action="store_true", help="also what was missed, and which rules cried wolf")
     args = parser.parse_args()
     rules = read_rules(args.rules)
-    attacks: list[Attack] = []
-    normal = flagged = 0
-    wolves: Counter[str] = Counter()
-    for seed in args.seeds:
-        found, cried = evaluate(SimulationConfig(users=args.users, seed=seed), rules)
-        attacks += found.attacks
-        normal += found.normal_events
-        flagged += found.normal_flagged
-        wolves += cried
-        if args.explain:
-            for attack in found.attacks:
-                if not attack.caught:
-                    print(f"missed: seed {seed} {attack}")
+    found = [evaluate(SimulationConfig(users=args.users, seed=seed), rules) for seed in args.seeds]
     print(f"seeds {', '.join(map(str, args.seeds))}, {args.users:,} users and a day each, rules {rules.version}")
+    _print_table([detected for detected, _ in found])
+    if args.explain:
+        for seed, (detected, _) in zip(args.seeds, found, strict=True):
+            for attack in detected.attacks:
+                if not attack.caught:
+                    print(
+                        f"missed, seed {seed}: {attack.attack_id}, intensity {attack.intensity}, {attack.events} events"
+                    )
+        for rule_id, events in sum((cried for _, cried in found), Counter[str]()).most_common():
+            print(f"{events:6,} of the flagged normal events: {rule_id}")
+
+
+def _print_table(found: Sequence[Detection]) -> None:
+    attacks = [attack for detected in found for attack in detected.attacks]
+    normal = sum(detected.normal_events for detected in found)
+    flagged = sum(detected.normal_flagged for detected in found)
     print(f"{'scenario':22}{'attacks':>8}{'caught':>8}{'recall':>9}{'early':>8}{'events':>8}{'flagged':>9}{'share':>9}")
     for row in [*by_scenario(attacks), count("all", attacks)]:
         print(
@@ -50,9 +54,6 @@ def main() -> None:
             f"{row.flagged:9,}{row.flagged / row.events:9.1%}"
         )
     print(f"normal events {normal:,}, flagged {flagged:,}: {flagged / normal:.2%}")
-    if args.explain:
-        for rule_id, events in wolves.most_common():
-            print(f"{rule_id:45}{events:6,} of them")
 
 
 def evaluate(config: SimulationConfig, rules: RuleSet) -> tuple[Detection, Counter[str]]:
@@ -77,7 +78,7 @@ def evaluate(config: SimulationConfig, rules: RuleSet) -> tuple[Detection, Count
         for one in scores
         if one.action != "allow"
         and one.record.event.event_id not in attacked
-        and one.record.event.event_time_ms // 86_400_000 in found.days
+        and one.record.event.event_time_ms // DAY_MS in found.days
         for rule in one.fired
     )
     return found, cried

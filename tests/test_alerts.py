@@ -56,7 +56,7 @@ def test_a_reason_of_two_rules_stands_once() -> None:
 
 def test_a_corrected_score_is_the_same_alert_with_a_higher_version() -> None:
     event = login(0, "failure")
-    first = raised(record(event, version=3, failures_in_a_row=6, login_failure_count_10m=6))
+    first = raised(record(event, version=3, failures_in_a_row=7, login_failure_count_10m=7))
     later = raised(
         record(
             event,
@@ -87,23 +87,26 @@ def test_no_two_events_share_an_id(a: tuple[str, str], b: tuple[str, str]) -> No
 def test_the_summary_is_a_sentence_with_values_and_units() -> None:
     taken = record(
         payment(4 * MINUTE, 129_900, country="BR"),
-        failures_before_login=12,
         login_from_new_device=True,
         seconds_since_login=120.0,
+        is_new_payee=True,
+        is_first_payment_after_login=True,
+        amount_to_mean_ratio_30d=45.25,
         travel_km=10_234.5,
         travel_speed_kmh=3_412.25,
         is_new_country=True,
     )
     assert raised(taken).summary == (
-        "Block the payment of 1,299.00 EUR of user u1 at 2026-01-01 12:04:00 UTC from BR: account takeover payment, "
-        "impossible travel (score 0.97, critical). Seen: failures before login: 12 events, login from new country: no, "
-        "login from new device: yes, seconds since login: 120.0 seconds, new country: yes, new device: no, "
-        "travel: 10,234.5 km, travel speed: 3,412.2 km/h."
+        "Review the payment of 1,299.00 EUR of user u1 at 2026-01-01 12:04:00 UTC from BR: impossible travel, "
+        "account takeover new payee (score 0.88, high). Seen: failures before login: 0 events, new country: yes, "
+        "new device: no, travel: 10,234.5 km, travel speed: 3,412.2 km/h, amount to mean ratio in the last 30 days: "
+        "45.2, first payment after login: yes, new payee: yes, login from new device: yes, seconds since login: 120.0 "
+        "seconds."
     )
-    guessing = record(login(0, "failure", country=None), failures_in_a_row=6, login_failure_count_10m=6)
+    guessing = record(login(0, "failure", country=None), failures_in_a_row=7, login_failure_count_10m=7)
     assert raised(guessing).summary == (
         "Review the failed login of user u1 at 2026-01-01 12:00:00 UTC: brute force burst (score 0.60, high). "
-        "Seen: failures in a row: 6 events, login failure count in the last 10 minutes: 6 events, "
+        "Seen: failures in a row: 7 events, login failure count in the last 10 minutes: 7 events, "
         "login failure count in the last hour: 0 events."
     )
 

@@ -14,8 +14,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from bench.detection import evaluate
 from fraud_pipeline import cli, job
-from fraud_pipeline.config import PipelineConfig
+from fraud_pipeline.config import PipelineConfig, default_rules
 from fraud_pipeline.errors import UsageError
 from fraud_pipeline.report import tables
 from fraud_pipeline.report.measures import DAY_MS, Attack, Decision, by_scenario, count, detection, ratio
@@ -27,6 +28,7 @@ from transforms.message_lines import timed_line
 
 pytestmark = pytest.mark.xdist_group("report")  # one run for all of them
 
+SIMULATION = SimulationConfig(users=40, seed=3)
 DAY = 20_000
 NOON_MS = DAY * DAY_MS + DAY_MS // 2
 
@@ -179,7 +181,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     directory = tmp_path_factory.mktemp("report")
     made = Lab(directory / "events.jsonl", directory / "labels.jsonl", directory / "results.duckdb")
     with made.events.open("wb") as events, made.labels.open("wb") as labels:
-        for arrival in simulate(SimulationConfig(users=40, seed=3)):
+        for arrival in simulate(SIMULATION):
             events.write(timed_line(arrival.payload, arrival.received_ms) + b"\n")
             if arrival.label is not None:
                 labels.write(msgspec.json.encode(arrival.label) + b"\n")
@@ -231,6 +233,12 @@ def test_figures_are_those_of_the_table_of_scores(lab: Lab, results: Results) ->
     ]
     assert results.detection.normal_events == len(normal) > 0
     assert results.detection.normal_flagged == sum(row[1] in flagged for row in normal)
+
+
+def test_the_bench_of_detection_says_the_same_without_beam(results: Results) -> None:
+    found, cried = evaluate(SIMULATION, default_rules())
+    assert found == results.detection
+    assert cried.total() >= found.normal_flagged
 
 
 def test_alerts_are_counted_once_for_each_reason(lab: Lab, results: Results) -> None:

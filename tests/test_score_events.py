@@ -21,7 +21,7 @@ from transforms.scoring import score
 
 SHIPPED = read_rules()
 RECORDS = [
-    record(login(0, "failure"), version=1, failures_in_a_row=6, login_failure_count_10m=6),
+    record(login(0, "failure"), version=1, failures_in_a_row=7, login_failure_count_10m=7),
     record(login(MINUTE), version=2, failures_before_login=9, login_from_new_device=True, seconds_since_last_event=5.0),
     record(
         payment(2 * MINUTE),
