@@ -143,6 +143,7 @@ class HybridAggregationDoFn(beam.DoFn):
         if step.state is None:
             state_cell.clear()
             bag.clear()
+            inactivity.clear()
         else:
             assert step.timer_ms is not None
             step.state.timer_ms = step.timer_ms
