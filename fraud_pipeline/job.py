@@ -14,7 +14,13 @@ from fraud_pipeline.beam_options import pipeline_options
 from fraud_pipeline.config import PipelineConfig
 from fraud_pipeline.errors import UsageError
 from fraud_pipeline.sinks import Sink
-from fraud_pipeline.sources import ReadMessagesFromFiles, ReadMessagesFromPubsub, match_files, read_messages
+from fraud_pipeline.sources import (
+    ReadMessagesFromFiles,
+    ReadMessagesFromPubsub,
+    check_subscription,
+    match_files,
+    read_messages,
+)
 from fraud_pipeline.stopping import run_until_stopped
 from fraud_pipeline.stream_replay import ReplayClock, ReplayOptions, replay_stream
 
@@ -81,6 +87,7 @@ def stream(
     if options.view_as(StandardOptions).runner == LOCAL_RUNNER:
         from fraud_pipeline import local_pubsub
 
+        check_subscription(subscription)
         local_pubsub.install()
     return _run(ReadMessagesFromPubsub(subscription, timestamp_attribute), options, sink, config)
 
