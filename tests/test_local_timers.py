@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.utils.timestamp import Timestamp
@@ -101,7 +102,7 @@ def test_beam_is_the_version_whose_private_parts_are_replaced() -> None:
     )
 
 
-def test_a_stream_of_timers_and_triggers_gives_the_same_with_the_index(tmp_path) -> None:
+def test_a_stream_of_timers_and_triggers_gives_the_same_with_the_index(tmp_path: Path) -> None:
     outputs = {}
     for how in ("plain", "indexed"):
         out = tmp_path / how
