@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
-from transforms.parse_events import IntakeCount, ParseEvents
 
 from fraud_pipeline.config import PipelineConfig, default_rules
 from transforms.alerts import Alert
 from transforms.backfill import BackfillAggregation
 from transforms.events import DeadLetter, Envelope, Label, Message
 from transforms.hybrid import HybridAggregation
+from transforms.parse_events import IntakeCount, ParseEvents
 from transforms.records import Score, SessionRecord
 from transforms.rollup import EARLY_SECONDS, RollupSessions, SessionRollup
 from transforms.score_events import RaiseAlerts, ScoreFeatures

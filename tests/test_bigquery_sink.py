@@ -103,8 +103,7 @@ def test_rows_read_back_equal_and_repeated_ones_are_counted_once_by_the_views(
 def _outdated(table: Table, name: str, type: Any) -> Table:
     """The table as someone else once made it: one column of another type."""
     columns = tuple(
-        Column(column.name, type, column.description) if column.name == name else column
-        for column in table.columns
+        Column(column.name, type, column.description) if column.name == name else column for column in table.columns
     )
     return Table(
         name=table.name,
@@ -126,9 +125,7 @@ def test_a_refused_row_is_a_dead_letter_with_the_reason_and_the_others_arrive(
     good = [{**row, "event_id": f"good{i}", "ip": str(i)} for i, row in enumerate(scores)]
     bad = {**scores[0], "event_id": "bad", "ip": "198.51.100.7"}
     _write("refused", {"scores": [*good[:3], bad, *good[3:]]})
-    assert sorted(row["event_id"] for row in _read(client, "refused", "scores")) == [
-        f"good{i}" for i in range(6)
-    ]
+    assert sorted(row["event_id"] for row in _read(client, "refused", "scores")) == [f"good{i}" for i in range(6)]
     (letter,) = _read(client, "refused", "dead_letters")
     assert letter["reason"] == "SINK_REJECTED"
     assert letter["message"].startswith("BigQuery has no place for a row of scores: invalid at ip (")
@@ -221,9 +218,7 @@ class _Proxy(BaseHTTPRequestHandler):
                 answer = self.server.body
         if status == 200:
             headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "accept-encoding")}
-            request = urllib.request.Request(
-                self.server.target + self.path, body or None, headers, method=self.command
-            )
+            request = urllib.request.Request(self.server.target + self.path, body or None, headers, method=self.command)
             try:
                 with urllib.request.urlopen(request) as response:
                     status, answer = response.status, response.read()
@@ -244,9 +239,7 @@ class _Proxy(BaseHTTPRequestHandler):
 _UNAVAILABLE = b'{"error": {"code": 503, "message": "try again", "errors": [{"reason": "backendError"}]}}'
 
 
-@pytest.mark.parametrize(
-    ("status", "body"), [(503, _UNAVAILABLE), (504, b"{}")], ids=["unavailable", "timeout"]
-)
+@pytest.mark.parametrize(("status", "body"), [(503, _UNAVAILABLE), (504, b"{}")], ids=["unavailable", "timeout"])
 @emulator
 def test_what_fails_for_the_time_being_is_tried_again_and_nothing_is_lost(
     client: google_bigquery.Client,

@@ -75,9 +75,7 @@ class User:
     def event(self, envelope: Envelope) -> list[Any]:
         self.inactivity.now_ms = self.completion.now_ms = envelope.received_ms
         return list(
-            self.dofn.process(
-                (envelope.event.user_id, envelope), self.cell, self.bag, self.completion, self.inactivity
-            )
+            self.dofn.process((envelope.event.user_id, envelope), self.cell, self.bag, self.completion, self.inactivity)
         )
 
     def watermark(self) -> list[Any]:

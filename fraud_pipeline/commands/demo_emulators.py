@@ -64,9 +64,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--events", type=int, default=3_000, metavar="N", help="messages to publish (default: 3000)"
-    )
+    parser.add_argument("--events", type=int, default=3_000, metavar="N", help="messages to publish (default: 3000)")
     parser.add_argument(
         "--rate", type=float, default=500.0, metavar="N", help="messages to publish a second (default: 500)"
     )
@@ -139,9 +137,7 @@ def _demo(args: argparse.Namespace, directory: Path) -> bool:
         )
         client = tables.client()
         made = create_or_update(client, trip.DATASET)
-        console.print(
-            f"emulators: Pub/Sub {messages.host}, BigQuery {tables.host}; {len(made)} tables and views made"
-        )
+        console.print(f"emulators: Pub/Sub {messages.host}, BigQuery {tables.host}; {len(made)} tables and views made")
         arrivals = trip.recent_traffic(args.events, time.time_ns() // 1_000_000)
 
         def running_job() -> AbstractContextManager[Popen[bytes]]:
@@ -171,10 +167,7 @@ def _demo(args: argparse.Namespace, directory: Path) -> bool:
             with running_job() as job:
                 console.print("job started again")
                 ended = _finish(console, client, job, log, is_through, args.timeout_seconds, killed=args.kill)
-        return (
-            _report(console, client, trip.outcomes(client, subscription, sent.result()), killed=args.kill)
-            and ended
-        )
+        return _report(console, client, trip.outcomes(client, subscription, sent.result()), killed=args.kill) and ended
 
 
 def _finish(
@@ -201,9 +194,7 @@ def _finish(
 
     if through and not killed:
         through = trip.wait_for(all_finalized, job, log, _SESSIONS_SECONDS)
-        console.print(
-            "every scored event is in a finalized session" if through else "[red]sessions stay open[/]"
-        )
+        console.print("every scored event is in a finalized session" if through else "[red]sessions stay open[/]")
     code = trip.stop(job)
     console.print(f"job stopped by SIGTERM, exit code {code}")
     return through and code == 128 + signal.SIGTERM
@@ -216,9 +207,7 @@ def _report(console: Console, client: Client, outcomes: Counter[str], *, killed:
     ledger = trip.read_ledger(client)
     table = _table("ledger", "messages")
     for name in ledger.__struct_fields__:
-        table.add_row(
-            name, f"{getattr(ledger, name):,}", style="bold" if name in ("messages_in", "balance") else None
-        )
+        table.add_row(name, f"{getattr(ledger, name):,}", style="bold" if name in ("messages_in", "balance") else None)
     console.print(table)
     table = _table("published messages, each once", "messages")
     for outcome, count in outcomes.most_common():

@@ -151,9 +151,7 @@ def stop(job: subprocess.Popen[bytes], timeout_seconds: float = 30.0) -> int:
     return job.wait(timeout_seconds)
 
 
-def wait_for(
-    is_done: Callable[[], bool], job: subprocess.Popen[bytes], log: Path, timeout_seconds: float
-) -> bool:
+def wait_for(is_done: Callable[[], bool], job: subprocess.Popen[bytes], log: Path, timeout_seconds: float) -> bool:
     """Polls until done or out of time; says which.
 
     Raises:
@@ -178,9 +176,7 @@ def read_ledger(client: bigquery.Client) -> Ledger:
     return Ledger(*(int(row[name] or 0) for name in names))
 
 
-def outcomes(
-    client: bigquery.Client, subscription: str, published: Sequence[Published]
-) -> collections.Counter[str]:
+def outcomes(client: bigquery.Client, subscription: str, published: Sequence[Published]) -> collections.Counter[str]:
     """What became of each published message: how many were scored, a label, a dead letter of a reason, or lost.
 
     Each counts once, however often it was delivered. A message that repeats a scored event counts as scored where no
@@ -193,9 +189,7 @@ def outcomes(
         )
     }
     events = {
-        table: {
-            row.event_id for row in client.query_and_wait(f"SELECT DISTINCT event_id FROM {DATASET}.{table}")
-        }
+        table: {row.event_id for row in client.query_and_wait(f"SELECT DISTINCT event_id FROM {DATASET}.{table}")}
         for table in ("scores", "labels")
     }
     source = f"pubsub:{subscription.split('/', 2)[2]}"

@@ -91,6 +91,7 @@ def timeline(found: Detection) -> Figure:
             [height for _, height in shown],
             label=f"{action} ({len(shown):,})",
             zorder=3,
+            clip_on=False,
             **style,
         )
     first, last = found.days[0] * DAY_MS, (found.days[-1] + 1) * DAY_MS

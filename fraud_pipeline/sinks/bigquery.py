@@ -53,9 +53,7 @@ class BigquerySink(Sink):
       row_builders: for each table how a row is made of an element; the tables' own unless given.
     """
 
-    def __init__(
-        self, project: str, dataset: str, *, row_builders: Mapping[str, RowBuilder] | None = None
-    ) -> None:
+    def __init__(self, project: str, dataset: str, *, row_builders: Mapping[str, RowBuilder] | None = None) -> None:
         self.project = project
         self.dataset = dataset
         self._row_builders = row_builders
@@ -129,9 +127,9 @@ class WriteRows(beam.PTransform[PCollection[Any], Sequence[PCollection[DeadLette
             test_client=EmulatorClient(self._project) if host else None,
             max_retries=MAX_INSERT_RETRIES if self._table == _DEAD_LETTERS else RETRIES,
         )
-        refused = written.failed_rows_with_errors | "Refused" >> beam.Map(
-            _refused, self._table
-        ).with_output_types(DeadLetter)
+        refused = written.failed_rows_with_errors | "Refused" >> beam.Map(_refused, self._table).with_output_types(
+            DeadLetter
+        )
         return rows.misfits, refused
 
 
@@ -178,9 +176,7 @@ def require_tables(project: str, dataset: str, tables: Iterable[str]) -> None:
     except NotFound:
         raise UsageError(f"dataset {project}.{dataset} does not exist; {fix}") from None
     except (GoogleAPIError, GoogleAuthError, OSError) as error:
-        _LOGGER.warning(
-            "whether %s.%s has its tables can't be looked up: %s", project, dataset, type(error).__name__
-        )
+        _LOGGER.warning("whether %s.%s has its tables can't be looked up: %s", project, dataset, type(error).__name__)
         return
     missing = [table for table in tables if table not in found]
     if missing:
