@@ -302,6 +302,21 @@ def test_every_table_fits_into_100_columns(results: Results) -> None:
         assert re.search(rf"^ *{heading}", text, re.MULTILINE), heading
 
 
+def test_headings_stay_whole_in_80_columns(results: Results) -> None:
+    text = shown(msgspec.structs.replace(results, samples=()), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    for heading in ("duplicate", "malformed", "conflict", "balance", "rescored", "flagged"):
+        assert re.search(rf"\b{heading}\b", text), heading
+
+
+def test_the_ledger_has_columns_for_labels_and_refused_rows_where_there_are_some(results: Results) -> None:
+    assert not re.search("labels|refused", shown(results))
+    made = LedgerDay("2026-01-01", 10, 4, 3, 0, 0, 0, 0, 2, 1)
+    text = shown(msgspec.structs.replace(results, ledger=(made,)))
+    assert cells(text, "2026-01-01") == ["10", "4", "3", "0", "0", "0", "0", "2", "1"]
+    assert "in = scored + labels + duplicate + too late + conflict + malformed + refused + balance" in text
+
+
 def test_large_figures_fit_too(results: Results) -> None:
     days = [LedgerDay(f"2026-01-{d:02d}", 12_345_678, 12_245_678, *(16_667,) * 6, 0) for d in range(1, 31)]
     text = shown(msgspec.structs.replace(results, ledger=tuple(days)))

@@ -52,30 +52,21 @@ def ledger(days: Sequence[LedgerDay]) -> RenderableType:
         title = f"Ledger: {_missing(total.balance)} (see the days with a balance)"
     else:
         title = f"Ledger: each of the {total.messages_in:,} messages is accounted for"
+    columns = [name for name in _LEDGER if name not in _SELDOM or any(getattr(day, name) for day in days)]
     table = _table(title)
     table.collapse_padding = True
     table.add_column("received on", no_wrap=True)
-    headings = (
-        "in",
-        "scored",
-        "labels",
-        "duplicate",
-        "too late",
-        "conflict",
-        "malformed",
-        "refused",
-        "balance",
-    )
-    for heading in headings:
-        table.add_column(heading, justify="right", overflow="fold")
+    for column in columns:
+        table.add_column(_LEDGER[column], justify="right", overflow="fold")
     shown = list(days)
     if len(days) > MOST_DAYS:
         earlier = days[: -MOST_DAYS + 1]
         shown = [_sum(f"{len(earlier)} days before", earlier), *days[-MOST_DAYS + 1 :]]
     for i, day in enumerate(shown, 1):
-        table.add_row(*_ledger_cells(day), end_section=i == len(shown))
-    table.add_row(*_ledger_cells(total), style="bold")
-    return _section(table, "in = scored + labels + duplicate + too late + conflict + malformed + refused by a sink")
+        table.add_row(day.day, *_ledger_cells(day, columns), end_section=i == len(shown))
+    table.add_row(total.day, *_ledger_cells(total, columns), style="bold")
+    outcomes = " + ".join(_LEDGER[column] for column in columns if column not in ("messages_in", "balance"))
+    return _section(table, f"in = {outcomes} + balance")
 
 
 def sessions(rows: Sequence[SessionRows], standing: int, panes: dict[str, int]) -> RenderableType:
@@ -188,6 +179,19 @@ def days_in_words(days: Sequence[int]) -> str:
     return names[0] if days[0] == days[-1] else f"{len(days)} days from {names[0]} to {names[1]}"
 
 
+_LEDGER = {
+    "messages_in": "in",
+    "scored": "scored",
+    "labels": "labels",
+    "duplicate": "duplicate",
+    "too_late": "too late",
+    "conflict": "conflict",
+    "malformed": "malformed",
+    "sink_rejected": "refused",
+    "balance": "balance",
+}
+_SELDOM = ("labels", "sink_rejected")
+"""Columns that are left out where there are none, so that 80 columns do."""
 _TRIGGERS = {
     "ON_TIME": "on time",
     "INACTIVITY": "inactivity",
@@ -214,18 +218,9 @@ def _section(*parts: RenderableType) -> RenderableType:
     return Padding(Group(first, *indented), (1, 0, 0, 0), expand=False)
 
 
-def _ledger_cells(day: LedgerDay) -> list[RenderableType]:
-    counts = (
-        day.messages_in,
-        day.scored,
-        day.labels,
-        day.duplicate,
-        day.too_late,
-        day.conflict,
-        day.malformed,
-    )
+def _ledger_cells(day: LedgerDay, columns: Iterable[str]) -> list[RenderableType]:
     balance = Text(f"{day.balance:,}", "green" if day.balance == 0 else "bold red")
-    return [day.day, *(f"{n:,}" for n in counts), f"{day.sink_rejected:,}", balance]
+    return [balance if column == "balance" else f"{getattr(day, column):,}" for column in columns]
 
 
 def _sum(name: str, days: Iterable[LedgerDay]) -> LedgerDay:
