@@ -83,13 +83,14 @@ def stream(
 
     Returns and raises as `backfill`.
     """
+    source = ReadMessagesFromPubsub(subscription, timestamp_attribute)
     options = pipeline_options(beam_args, runner=LOCAL_RUNNER, streaming=True)
     if options.view_as(StandardOptions).runner == LOCAL_RUNNER:
         from fraud_pipeline import local_pubsub
 
         check_subscription(subscription)
         local_pubsub.install()
-    return _run(ReadMessagesFromPubsub(subscription, timestamp_attribute), options, sink, config)
+    return _run(source, options, sink, config)
 
 
 def _run(
