@@ -68,6 +68,7 @@ class FiredRule(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
       inputs: names of the features and event fields that its condition looks at, sorted.
+      action: what it demands of itself (`allow`, `review`, `block`); None where its weight alone counts.
     """
 
     rule_id: str
@@ -75,6 +76,7 @@ class FiredRule(msgspec.Struct, frozen=True, gc=False):
     severity: str
     weight: float
     inputs: tuple[str, ...] = ()
+    action: str | None = None
 
 
 class Score(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +85,10 @@ class Score(msgspec.Struct, frozen=True, gc=False):
     Attributes:
       score: in [0, 1].
       action: `allow`, `review` or `block`.
+      fired: live rules that matched, and lists that the event is on, the most severe first.
       rules_version: content hash of the rules that decided.
+      shadow: rules and lists on trial that matched; they have no part in score and action.
+      lists_version: content hash of the lists in use; empty without any.
     """
 
     record: FeatureRecord
@@ -91,6 +96,8 @@ class Score(msgspec.Struct, frozen=True, gc=False):
     action: str
     fired: tuple[FiredRule, ...]
     rules_version: str
+    shadow: tuple[FiredRule, ...] = ()
+    lists_version: str = ""
 
 
 def session_id(user_id: str, start_ms: int) -> str:
