@@ -46,6 +46,27 @@ LABEL = {
     "is_fraud": True,
     "source": "chargeback",
 }
+SIGNUP = {
+    "event_id": "s-1",
+    "event_type": "signup",
+    "user_id": "u-1",
+    "event_time": EVENT_TIME,
+    "ip": "2001:db8::7",
+    "device_id": "d-1",
+    "country": "DE",
+    "referrer_id": "r-1",
+    "attributes": {"channel": "app", "age_years": 31},
+}
+CLAIM = {
+    "event_id": "p-1",
+    "event_type": "claim",
+    "user_id": "u-1",
+    "event_time": EVENT_TIME,
+    "promotion_id": "welcome-10",
+    "ip": "203.0.113.7",
+    "latitude": 52.52,
+    "longitude": 13.405,
+}
 ABSENT = object()
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import apache_beam as beam
+import msgspec
 import pytest
 from apache_beam import coders
 from apache_beam.coders.typecoders import registry
 from apache_beam.typehints import Tuple
 from hypothesis import given
 from hypothesis import strategies as st
-from messages import LABEL, LOGIN, PAYMENT, RECEIVED_MS, with_fields
+from messages import CLAIM, LABEL, LOGIN, PAYMENT, RECEIVED_MS, SIGNUP, with_fields
 
 from transforms.event_coder import DeadLetterCoder, EnvelopeCoder, IntakeCountCoder, MessageCoder
 from transforms.events import DeadLetter, Envelope, IntakeCount, Message
@@ -42,7 +43,30 @@ def test_golden_bytes(coder: type[coders.Coder]) -> None:
     assert coder().decode(bytes.fromhex(encoded)) == value
 
 
-@pytest.mark.parametrize("event", [LOGIN, PAYMENT, LABEL])
+@given(
+    st.lists(st.none() | st.booleans() | st.floats(allow_nan=False) | ms, max_size=40).map(tuple), st.booleans(), texts
+)
+def test_an_envelope_comes_back_with_what_is_known_of_its_entities(
+    features: tuple[object, ...], approximate: bool, source: str
+) -> None:
+    envelope = msgspec.structs.replace(
+        ENVELOPE, entity_features=features, entity_approximate=approximate, source=source
+    )
+    decoded = EnvelopeCoder().decode(EnvelopeCoder().encode(envelope))
+
+    assert decoded == envelope
+    assert [type(value) for value in decoded.entity_features] == [type(value) for value in features]
+
+
+def test_golden_bytes_of_an_envelope_with_entity_features() -> None:
+    envelope = msgspec.structs.replace(ENVELOPE, entity_features=(3, None, 0.5, True), entity_approximate=True)
+    encoded = "020000019ca9651520ffffffffffffffff00040000000d01663ac3a99403c0cb3fe0000000000000c3" + PAYLOAD.hex()
+
+    assert EnvelopeCoder().encode(envelope).hex() == encoded
+    assert EnvelopeCoder().decode(bytes.fromhex(encoded)) == envelope
+
+
+@pytest.mark.parametrize("event", [LOGIN, PAYMENT, SIGNUP, CLAIM, LABEL])
 def test_an_envelope_comes_back_whole(event: dict[str, object]) -> None:
     envelope = parse(Message(with_fields(event, user_id="Jürgen", extra=[1]), RECEIVED_MS, "topic"))
     assert isinstance(envelope, Envelope)
@@ -63,7 +87,7 @@ def test_any_dead_letter_comes_back_whole(dead_letter: DeadLetter) -> None:
 
 
 @pytest.mark.parametrize("coder", GOLDEN, ids=lambda coder: coder.__name__)
-@pytest.mark.parametrize("encoded", [b"", b"\x02", b"\x80\x04\x95"])
+@pytest.mark.parametrize("encoded", [b"", b"\x03", b"\x80\x04\x95"])
 def test_bytes_of_another_version_are_refused_by_name(coder: type[coders.Coder], encoded: bytes) -> None:
     with pytest.raises(ValueError, match=r"encoded as version .* can't read"):
         coder().decode(encoded)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from messages import LABEL, LOGIN, PAYMENT, RECEIVED_MS, message, with_fields
+from messages import CLAIM, LABEL, LOGIN, PAYMENT, RECEIVED_MS, SIGNUP, message, with_fields
 
 from transforms.events import DeadLetter, Envelope, Label, Message, Payment, Reason
 from transforms.parsing import Limits, decode_accepted, parse
@@ -29,7 +29,9 @@ REASONS = {value for name, value in vars(Reason).items() if name.isupper()}
 MADE_BY_PARSING = REASONS - {Reason.TOO_LATE, Reason.DUPLICATE, Reason.CONFLICT, Reason.SINK_REJECTED}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-EVENTS = [LOGIN, PAYMENT, PAYMENT | LOGIN | {"event_type": "payment"}, LABEL, LABEL | {"merchant_id": "m"}]
+EVENTS = [LOGIN, PAYMENT, PAYMENT | LOGIN | {"event_type": "payment"}, LABEL]
+EVENTS += [LABEL | {"merchant_id": "m", "ip": "::1", "card_id": "tok"}, SIGNUP, CLAIM]
+EVENTS += [PAYMENT | {"attributes": {"trip_km": 12.5, "driver_device_id": "d-2", "shared": False}}]
 FIELDS = sorted({name for event in EVENTS for name in event} | {"x", "", "user\u005fid", "é"})
 VALUES: list[Any] = [
     *(
@@ -91,6 +93,12 @@ VALUES: list[Any] = [
         {},
         [1],
         {"a": 1},
+        {"é": 1},
+        {"a": 1, "b": "x\x00"},
+        {"a": 1e16},
+        {"a": "y" * 41},
+        {"a": {}},
+        {"driver_id": "d", "n": None},
         [[[[[[]]]]]],
         [[[[[[[[[]]]]]]]]],
         {"a": [{"b": [None, "x,y"]}]},
@@ -241,6 +249,9 @@ def check_envelope(envelope: Envelope) -> None:
             assert str(ipaddress.ip_address(value)) == value
             assert ipaddress.ip_address(value) in _meanings(sent["ip"])
             continue
+        if name == "attributes":
+            check_attributes(value, sent.get(name))
+            continue
         assert value == sent.get(name), name
         if isinstance(value, str):
             limit = LIMITS.max_text_length if name == "user_agent" else LIMITS.max_id_length
@@ -259,6 +270,18 @@ def check_envelope(envelope: Envelope) -> None:
         assert 0 <= event.amount_minor <= 10**12
         assert event.currency in ("EUR", "USD")
         assert event.card_id not in ("4111111111111111", "4111 1111-1111 1111")
+
+
+def check_attributes(attributes: dict[str, Any] | None, sent: dict[str, Any] | None) -> None:
+    assert (attributes or {}) == {key: value for key, value in (sent or {}).items() if value is not None}
+    for key, value in (attributes or {}).items():
+        assert key.isascii()
+        assert key.replace("_", "a").isalnum()
+        if isinstance(value, str):
+            assert len(value) <= LIMITS.max_id_length
+            assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in value)
+        else:
+            assert abs(value) <= 2**53
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

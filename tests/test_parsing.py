@@ -12,16 +12,18 @@ from typing import Any
 import pytest
 from messages import (
     ABSENT,
+    CLAIM,
     EVENT_TIME_MS,
     LABEL,
     LOGIN,
     PAYMENT,
     RECEIVED_MS,
+    SIGNUP,
     message,
     with_fields,
 )
 
-from transforms.events import DeadLetter, Envelope, Label, Login, Payment, Reason
+from transforms.events import Claim, DeadLetter, Envelope, Label, Login, Payment, Reason, Signup, event_type
 from transforms.parsing import Limits, decode_accepted, parse
 
 
@@ -77,7 +79,9 @@ def test_a_payment_keeps_every_field() -> None:
 
 
 def test_a_label_keeps_every_field() -> None:
-    assert accepted(with_fields(LABEL, merchant_id="m-1")).event == Label(
+    entities = {"merchant_id": "m-1", "card_id": "tok_4f2a", "device_id": "d-1", "payee_id": "p-1"}
+
+    assert accepted(with_fields(LABEL, ip="2001:DB8::7", **entities)).event == Label(
         event_id="l-1",
         user_id="u-1",
         event_time_ms=EVENT_TIME_MS,
@@ -85,11 +89,102 @@ def test_a_label_keeps_every_field() -> None:
         target_event_time_ms=1_772_000_000_000,
         is_fraud=True,
         source="chargeback",
-        merchant_id="m-1",
+        ip="2001:db8::7",
+        **entities,
     )
 
 
-@pytest.mark.parametrize("event", [LOGIN, PAYMENT, LABEL])
+def test_a_signup_keeps_every_field() -> None:
+    assert accepted(with_fields(SIGNUP)).event == Signup(
+        event_id="s-1",
+        user_id="u-1",
+        event_time_ms=EVENT_TIME_MS,
+        ip="2001:db8::7",
+        device_id="d-1",
+        country="DE",
+        referrer_id="r-1",
+        attributes={"channel": "app", "age_years": 31},
+    )
+
+
+def test_a_claim_keeps_every_field() -> None:
+    assert accepted(with_fields(CLAIM)).event == Claim(
+        event_id="p-1",
+        user_id="u-1",
+        event_time_ms=EVENT_TIME_MS,
+        promotion_id="welcome-10",
+        ip="203.0.113.7",
+        latitude=52.52,
+        longitude=13.405,
+    )
+
+
+@pytest.mark.parametrize("event", [LOGIN, PAYMENT, SIGNUP, CLAIM, LABEL])
+def test_an_event_knows_its_type_on_the_wire(event: dict[str, Any]) -> None:
+    assert event_type(accepted(with_fields(event)).event) == event["event_type"]
+
+
+@pytest.mark.parametrize("event", [LOGIN, PAYMENT, SIGNUP, CLAIM])
+def test_attributes_are_kept_and_nulls_left_out(event: dict[str, Any]) -> None:
+    attributes = {"a": "x", "trip_km": 12.5, "stops": -3, "shared": True, "b" * 64: 2**53, "gone": None}
+    parsed = accepted(with_fields(event, attributes=attributes)).event
+
+    assert parsed.attributes == {key: value for key, value in attributes.items() if value is not None}  # type: ignore[union-attr]
+    none = [accepted(with_fields(event, attributes=empty)) for empty in ({}, None, {"gone": None}, ABSENT)]
+    assert {(e.digest, e.event.attributes) for e in none} == {(none[0].digest, None)}  # type: ignore[union-attr]
+
+
+def test_the_digest_of_attributes_is_of_their_content() -> None:
+    first = accepted(with_fields(LOGIN, attributes={"a": 12, "b": 0}))
+    other = accepted(with_fields(LOGIN, attributes={"b": -0.0, "a": 12.0, "c": None}))
+
+    assert other.digest == first.digest
+    assert type(other.event.attributes["a"]) is int  # type: ignore[union-attr, index]
+    for changed in ({"a": 12, "b": 1}, {"a": 12, "b": False}, {"a": 12}, {"a": "12", "b": 0}, {"a": 12.5, "b": 0}):
+        assert accepted(with_fields(LOGIN, attributes=changed)).digest != first.digest
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason", "field"),
+    [
+        ([1], Reason.WRONG_TYPE, "attributes"),
+        ("secret", Reason.WRONG_TYPE, "attributes"),
+        ({f"a{i}": i for i in range(33)}, Reason.WRONG_VALUE, "attributes"),
+        ({"a": [1]}, Reason.WRONG_TYPE, "attributes.a"),
+        ({"a": {"b": 1}}, Reason.WRONG_TYPE, "attributes.a"),
+        ({"a": 1, "trip_km": 2**53 + 1}, Reason.WRONG_VALUE, "attributes.trip_km"),
+        ({"a": -1e300}, Reason.WRONG_VALUE, "attributes.a"),
+        ({"a": 10**400}, Reason.WRONG_VALUE, "attributes.a"),
+        ({"a": "secret" * 43}, Reason.WRONG_VALUE, "attributes.a"),
+        ({"a": "secret\x00"}, Reason.WRONG_VALUE, "attributes.a"),
+        ({"a": "secret\x7f"}, Reason.WRONG_VALUE, "attributes.a"),
+        ({"a": "secret\x85"}, Reason.WRONG_VALUE, "attributes.a"),
+        ({"": 1}, Reason.WRONG_VALUE, "attributes."),
+        ({"A": 1}, Reason.WRONG_VALUE, "attributes.A"),
+        ({"1a": 1}, Reason.WRONG_VALUE, "attributes.1a"),
+        ({"é": 1}, Reason.WRONG_VALUE, "attributes.\\u00e9"),
+        ({"a\n": 1}, Reason.WRONG_VALUE, "attributes.a\\n"),
+        ({"a" * 65: 1}, Reason.WRONG_VALUE, "attributes." + "a" * 48),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_each_wrong_attribute_is_named_and_its_text_not_shown(attributes: Any, reason: str, field: str) -> None:
+    letter = rejected(with_fields(PAYMENT, attributes=attributes))
+
+    assert (letter.reason, letter.field) == (reason, field)
+    if field != "attributes":
+        assert letter.message.startswith(f"{field} is ")
+        assert "secret" not in letter.message
+    assert (letter.event_id, letter.user_id) == ("e-2", "u-1")
+
+
+def test_an_attribute_that_is_there_twice_is_named() -> None:
+    payload = with_fields(LOGIN, attributes={"a": 1, "b": 2}).replace(b'"b"', b'"a"')
+
+    assert (rejected(payload).reason, rejected(payload).field) == (Reason.DUPLICATE_KEY, "a")
+
+
+@pytest.mark.parametrize("event", [LOGIN, PAYMENT, SIGNUP, CLAIM, LABEL])
 def test_optional_fields_may_be_absent_null_or_unknown(event: dict[str, Any]) -> None:
     required = {
         "outcome",
@@ -99,6 +194,7 @@ def test_optional_fields_may_be_absent_null_or_unknown(event: dict[str, Any]) ->
         "target_event_time",
         "is_fraud",
         "source",
+        "promotion_id",
     }
     required |= {"event_id", "event_type", "user_id", "event_time"}
     optional = event.keys() - required
@@ -111,12 +207,14 @@ def test_optional_fields_may_be_absent_null_or_unknown(event: dict[str, Any]) ->
     assert absent.digest == null.digest == extended.digest
 
 
-@pytest.mark.parametrize("event", [LOGIN, PAYMENT, LABEL])
+@pytest.mark.parametrize("event", [LOGIN, PAYMENT, SIGNUP, CLAIM, LABEL])
 def test_each_required_field_is_missed_by_name(event: dict[str, Any]) -> None:
     required = ["event_type", "event_id", "user_id", "event_time"]
     required += {
         "login": ["outcome"],
         "payment": ["amount_minor", "currency"],
+        "signup": [],
+        "claim": ["promotion_id"],
         "label": ["target_event_id", "target_event_time", "is_fraud", "source"],
     }[event["event_type"]]
     for name in required:
@@ -127,9 +225,9 @@ def test_each_required_field_is_missed_by_name(event: dict[str, Any]) -> None:
             assert "; give " in letter.message
 
 
-@pytest.mark.parametrize("event", [LOGIN, PAYMENT, LABEL])
+@pytest.mark.parametrize("event", [LOGIN, PAYMENT, SIGNUP, CLAIM, LABEL])
 def test_each_field_of_a_wrong_type_is_named(event: dict[str, Any]) -> None:
-    for name in event:
+    for name in event.keys() - {"attributes"}:
         for wrong in ({"a": 1}, [1], 1.5 if name not in ("latitude", "longitude") else "1.5"):
             letter = rejected(with_fields(event, **{name: wrong}))
             assert (letter.reason, letter.field) == (Reason.WRONG_TYPE, name)
@@ -186,6 +284,14 @@ WRONG_VALUES: list[tuple[dict[str, Any], str, Any]] = [
     (PAYMENT, "merchant_id", "m\x00"),
     (PAYMENT, "payee_id", ""),
     (PAYMENT, "card_id", ""),
+    (SIGNUP, "referrer_id", ""),
+    (SIGNUP, "ip", "::1%1"),
+    (CLAIM, "promotion_id", ""),
+    (CLAIM, "promotion_id", "p" * 257),
+    (LABEL, "ip", "1.2.3"),
+    (LABEL, "card_id", ""),
+    (LABEL, "device_id", "d\x00"),
+    (LABEL, "payee_id", ""),
     (LABEL, "source", "rumour"),
     (LABEL, "target_event_id", ""),
     (LABEL, "target_event_time", 0),
@@ -405,8 +511,9 @@ def test_half_a_place_is_refused(present: str, absent: str) -> None:
     "card_number",
     ["4111111111111111", "4111 1111 1111 1111", "5500-0000-0000-0004", "378282246310005", "6759649826438453"],
 )
-def test_card_numbers_are_refused_and_not_shown(card_number: str) -> None:
-    letter = rejected(with_fields(PAYMENT, card_id=card_number))
+@pytest.mark.parametrize("event", [PAYMENT, LABEL])
+def test_card_numbers_are_refused_and_not_shown(card_number: str, event: dict[str, Any]) -> None:
+    letter = rejected(with_fields(event, card_id=card_number))
 
     assert (letter.reason, letter.field) == (Reason.WRONG_VALUE, "card_id")
     assert "card number" in letter.message
@@ -499,7 +606,7 @@ def test_the_digest_is_of_the_content_alone() -> None:
     assert 0 <= digest < 2**64
 
 
-@pytest.mark.parametrize("event", [LOGIN, PAYMENT, LABEL])
+@pytest.mark.parametrize("event", [LOGIN, PAYMENT, SIGNUP, CLAIM, LABEL])
 def test_each_field_changes_the_digest(event: dict[str, Any]) -> None:
     changed = {
         "event_time": EVENT_TIME_MS - 1,
@@ -510,6 +617,7 @@ def test_each_field_changes_the_digest(event: dict[str, Any]) -> None:
         "is_fraud": False,
         "source": "analyst",
         "target_event_time": 1_772_000_000_001,
+        "attributes": {"channel": "web"},
     }
     digests = {accepted(with_fields(event)).digest}
     for name, value in event.items():
@@ -525,10 +633,12 @@ GOLDEN_DIGESTS = {
     "login": 13_628_581_658_279_404_300,
     "payment": 8_302_521_986_575_012_110,
     "label": 316_612_242_410_353_171,
+    "signup": 10_997_401_992_925_178_926,
+    "claim": 15_130_751_445_831_512_154,
 }
 
 
-@pytest.mark.parametrize("event", [LOGIN, PAYMENT, LABEL])
+@pytest.mark.parametrize("event", [LOGIN, PAYMENT, SIGNUP, CLAIM, LABEL])
 def test_golden_digests(event: dict[str, Any]) -> None:
     """Digests are kept in running jobs: another value here makes conflicts of redeliveries after an update."""
     assert accepted(with_fields(event)).digest == GOLDEN_DIGESTS[event["event_type"]]
@@ -550,7 +660,7 @@ def test_the_digest_is_the_same_in_another_process() -> None:
     assert int(printed) == accepted(with_fields(LOGIN)).digest
 
 
-@pytest.mark.parametrize("event", [LOGIN, PAYMENT, LABEL])
+@pytest.mark.parametrize("event", [LOGIN, PAYMENT, SIGNUP, CLAIM, LABEL])
 def test_what_was_accepted_is_decoded_again_under_any_limits(event: dict[str, Any]) -> None:
     payload = with_fields(event, user_id="u" * 300)
 

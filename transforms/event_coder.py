@@ -6,7 +6,7 @@ Importing this module registers the coders, so that type hints such as `tuple[st
 from __future__ import annotations
 
 import struct
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from apache_beam import coders
@@ -17,16 +17,21 @@ from transforms.parsing import decode_accepted
 
 _StructT = TypeVar("_StructT", bound=msgspec.Struct)
 
-_ENVELOPE_VERSION = 1
 _HEADER = struct.Struct(">BqQH")
+_ENTITIES_HEADER = struct.Struct(">BqQHI?")
 _MAX_SOURCE_BYTES = (1 << 16) - 1
+
+_encode_features = msgspec.msgpack.Encoder().encode
+_decode_features = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
 
 
 class EnvelopeCoder(coders.Coder):
     """An envelope as its payload and what is known beside it; the event is decoded from the payload again.
 
-    Version 1: a byte 1; `received_ms`, 8 bytes signed; `digest`, 8 bytes; the length of `source` in UTF-8, 2
-    bytes; `source`; `payload`. Numbers are big-endian.
+    Version 1, where nothing is known of entities: a byte 1; `received_ms`, 8 bytes signed; `digest`, 8 bytes; the
+    length of `source` in UTF-8, 2 bytes; `source`; `payload`. Version 2: a byte 2; the same three; the length of
+    the entity features, 4 bytes; `entity_approximate`, a byte; `source`; `entity_features` as a msgpack array;
+    `payload`. Numbers are big-endian.
     """
 
     def encode(self, value: Envelope) -> bytes:
@@ -34,18 +39,32 @@ class EnvelopeCoder(coders.Coder):
         source = value.source.encode()
         if len(source) > _MAX_SOURCE_BYTES:
             raise ValueError(f"source has {len(source)} bytes; name it in at most {_MAX_SOURCE_BYTES}")
-        header = _HEADER.pack(_ENVELOPE_VERSION, value.received_ms, value.digest, len(source))
-        return b"".join((header, source, value.payload))
+        if not value.entity_features and not value.entity_approximate:
+            return b"".join((_HEADER.pack(1, value.received_ms, value.digest, len(source)), source, value.payload))
+        features = _encode_features(value.entity_features)
+        header = _ENTITIES_HEADER.pack(
+            2, value.received_ms, value.digest, len(source), len(features), value.entity_approximate
+        )
+        return b"".join((header, source, features, value.payload))
 
     def decode(self, encoded: bytes) -> Envelope:
         """Raises ValueError where the bytes are of another version, or the payload is no accepted event."""
-        if not encoded or encoded[0] != _ENVELOPE_VERSION:
+        version = encoded[0] if encoded else 0
+        if version == 1:
+            _, received_ms, digest, source_length = _HEADER.unpack_from(encoded)
+            payload_start = _HEADER.size + source_length
+            payload = encoded[payload_start:]
+            source = encoded[_HEADER.size : payload_start].decode()
+            return Envelope(decode_accepted(payload), payload, received_ms, source, digest)
+        if version != 2:
             raise _unknown_version(Envelope, encoded)
-        _, received_ms, digest, source_length = _HEADER.unpack_from(encoded)
-        payload_start = _HEADER.size + source_length
+        _, received_ms, digest, source_length, features_length, approximate = _ENTITIES_HEADER.unpack_from(encoded)
+        features_start = _ENTITIES_HEADER.size + source_length
+        payload_start = features_start + features_length
         payload = encoded[payload_start:]
-        source = encoded[_HEADER.size : payload_start].decode()
-        return Envelope(decode_accepted(payload), payload, received_ms, source, digest)
+        source = encoded[_ENTITIES_HEADER.size : features_start].decode()
+        features = _decode_features(memoryview(encoded)[features_start:payload_start])
+        return Envelope(decode_accepted(payload), payload, received_ms, source, digest, features, approximate)
 
     def is_deterministic(self) -> bool:
         return True

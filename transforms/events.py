@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
+
+Attributes: TypeAlias = dict[str, str | int | float | bool]
+"""What a producer knows of an event beyond its fields. A whole number is an int, however it was spelled."""
 
 
 class Login(msgspec.Struct, frozen=True, tag="login", tag_field="event_type", kw_only=True, gc=False):
@@ -21,10 +24,15 @@ class Login(msgspec.Struct, frozen=True, tag="login", tag_field="event_type", kw
     country: str | None = None
     latitude: float | None = None
     longitude: float | None = None
+    attributes: Attributes | None = None
 
 
 class Payment(msgspec.Struct, frozen=True, tag="payment", tag_field="event_type", kw_only=True, gc=False):
-    """A payment by a user. Amounts are integers in the currency's minor unit; `card_id` is a token."""
+    """A payment by a user. Amounts are integers in the currency's minor unit; `card_id` is a token.
+
+    A ride is one too: `payee_id` is the driver's account, `expected_amount_minor` the fare by the route, and the
+    attributes `driver_id`, `driver_device_id`, `trip_km` and `direct_km` say what was driven.
+    """
 
     event_id: str
     user_id: str
@@ -41,10 +49,47 @@ class Payment(msgspec.Struct, frozen=True, tag="payment", tag_field="event_type"
     payee_id: str | None = None
     card_id: str | None = None
     expected_amount_minor: int | None = None
+    attributes: Attributes | None = None
+
+
+class Signup(msgspec.Struct, frozen=True, tag="signup", tag_field="event_type", kw_only=True, gc=False):
+    """An account is made; `referrer_id` is who brought the user: a customer's code or a partner's."""
+
+    event_id: str
+    user_id: str
+    event_time_ms: int
+    ip: str | None = None
+    device_id: str | None = None
+    user_agent: str | None = None
+    country: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    referrer_id: str | None = None
+    attributes: Attributes | None = None
+
+
+class Claim(msgspec.Struct, frozen=True, tag="claim", tag_field="event_type", kw_only=True, gc=False):
+    """A user claims a promotion: a welcome bonus, a voucher, a free ride."""
+
+    event_id: str
+    user_id: str
+    event_time_ms: int
+    promotion_id: str
+    ip: str | None = None
+    device_id: str | None = None
+    user_agent: str | None = None
+    country: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    attributes: Attributes | None = None
 
 
 class Label(msgspec.Struct, frozen=True, tag="label", tag_field="event_type", kw_only=True, gc=False):
-    """What later turned out about an earlier event: a chargeback, an analyst's or a customer's verdict."""
+    """What later turned out about an earlier event: a chargeback, an analyst's or a customer's verdict.
+
+    `is_fraud: false` takes an earlier verdict back; of several on one event the latest by event time counts. The
+    payment's entities are repeated here, so that a verdict reaches them without a join.
+    """
 
     event_id: str
     user_id: str
@@ -54,12 +99,24 @@ class Label(msgspec.Struct, frozen=True, tag="label", tag_field="event_type", kw
     is_fraud: bool
     source: Literal["chargeback", "analyst", "customer"]
     merchant_id: str | None = None
+    card_id: str | None = None
+    device_id: str | None = None
+    ip: str | None = None
+    payee_id: str | None = None
 
 
-Activity: TypeAlias = Login | Payment
+Activity: TypeAlias = Login | Payment | Signup | Claim
 """Events that make up sessions and are scored."""
 
-Event: TypeAlias = Login | Payment | Label
+ACTIVITY_TYPES: tuple[str, ...] = ("login", "payment", "signup", "claim")
+"""`event_type` of each `Activity`."""
+
+Event: TypeAlias = Activity | Label
+
+
+def event_type(event: Event) -> str:
+    """The event's `event_type` on the wire: `login`, `payment`, `signup`, `claim` or `label`."""
+    return str(event.__struct_config__.tag)
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -86,6 +143,9 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
       source: where it came from, for people: a subscription, or `file.jsonl:17`.
       digest: 64-bit hash of the event's content (all known fields but none of the message), which tells a
         redelivery from a conflict.
+      entity_features: features of the event's entities (address, device, card ...) at its time, in the order of the
+        entity declaration; empty as long as no entity stage has seen it.
+      entity_approximate: whether a bound of some entity's state made one of them inexact.
     """
 
     event: Event
@@ -93,6 +153,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     received_ms: int
     source: str
     digest: int
+    entity_features: tuple[Any, ...] = ()
+    entity_approximate: bool = False
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):

@@ -15,7 +15,19 @@ from typing import Any
 import msgspec
 
 from transforms import rejection, rfc3339
-from transforms.events import DeadLetter, Envelope, Event, Label, Login, Message, Payment, Reason
+from transforms.events import (
+    Attributes,
+    Claim,
+    DeadLetter,
+    Envelope,
+    Event,
+    Label,
+    Login,
+    Message,
+    Payment,
+    Reason,
+    Signup,
+)
 from transforms.rejection import RejectionError, wrong_value
 from transforms.wire import FIRST_MS, LAST_MS, Limits, Wire, wire
 
@@ -23,7 +35,7 @@ __all__ = ["DEFAULT_LIMITS", "Limits", "decode_accepted", "parse"]
 
 DEFAULT_LIMITS = Limits()
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(order="deterministic").encode
 _decode_any = msgspec.json.Decoder().decode
 _inet_pton = socket.inet_pton
 _AF_INET = socket.AF_INET
@@ -36,10 +48,12 @@ def parse(message: Message, limits: Limits = DEFAULT_LIMITS) -> Envelope | DeadL
     character; times are from 2000 to 9999, and the event's is at most `clock_skew_seconds` after
     `message.received_ms` (the time of receipt, not the clock, so that a replay decides alike); amounts are
     from 0 (a card check) to `max_amount_minor` (a refund is no payment); the currency is one of ISO 4217's;
-    `ip` is an address, IPv6 in its canonical spelling; there are both coordinates or none.
+    `ip` is an address, IPv6 in its canonical spelling; there are both coordinates or none; there are at most 32
+    attributes, each with a key like `trip_km`, and text of at most `max_id_length` characters, a number within
+    2^53 or a boolean.
 
     Fields that aren't known are ignored, except that the whole message must be JSON without a key twice. An
-    optional field that is null counts as absent.
+    optional field or an attribute that is null counts as absent, as does an object without attributes.
 
     The digest is BLAKE2b with 8 bytes of output over the canonical JSON of the known fields that are there,
     the time in epoch milliseconds: the same for any key order, white space, escaping, process and version.
@@ -54,8 +68,7 @@ def parse(message: Message, limits: Limits = DEFAULT_LIMITS) -> Envelope | DeadL
     try:
         decoded = types.decode(payload)
         event_time_ms = _normalize(decoded, types)
-        if type(decoded) is not types.label:
-            _check_together(decoded, types)
+        _check_together(decoded, types)
         if event_time_ms > message.received_ms + limits.clock_skew_seconds * 1000:
             raise _from_the_future(event_time_ms, message.received_ms, limits)
         canonical = _encode(decoded)
@@ -100,14 +113,16 @@ def _normalize(decoded: Any, types: Wire) -> int:
       RejectionError: a value is wrong.
     """
     event_time_ms = decoded.event_time = _time_ms(decoded.event_time, "event_time")
-    if type(decoded) is types.label:
-        decoded.target_event_time = _time_ms(decoded.target_event_time, "target_event_time")
-        return event_time_ms
     if decoded.ip is not None:
         try:
             _inet_pton(_AF_INET, decoded.ip)
         except (OSError, ValueError):
             decoded.ip = _ipv6(decoded.ip)
+    if type(decoded) is types.label:
+        decoded.target_event_time = _time_ms(decoded.target_event_time, "target_event_time")
+        return event_time_ms
+    if decoded.attributes is not None:
+        decoded.attributes = _canonical(decoded.attributes)
     if decoded.latitude is not None and decoded.longitude is not None:
         decoded.latitude += 0.0
         decoded.longitude += 0.0
@@ -116,10 +131,20 @@ def _normalize(decoded: Any, types: Wire) -> int:
 
 def _check_together(decoded: Any, types: Wire) -> None:
     """Raises RejectionError for half a place, and for a card number in place of its token."""
-    if (decoded.latitude is None) is not (decoded.longitude is None):
+    kind = type(decoded)
+    if kind is not types.label and (decoded.latitude is None) is not (decoded.longitude is None):
         raise _half_a_place(decoded)
-    if type(decoded) is types.payment and (card_id := decoded.card_id) and not card_id[0].isalpha():
+    if (kind is types.payment or kind is types.label) and (card_id := decoded.card_id) and not card_id[0].isalpha():
         _refuse_card_number(card_id)
+
+
+def _canonical(attributes: dict[str, str | int | float | bool | None]) -> Attributes | None:
+    """Attributes that are there, whole numbers as integers: many producers can't tell 12 from 12.0."""
+    return {
+        key: int(value) if type(value) is float and value.is_integer() else value
+        for key, value in attributes.items()
+        if value is not None
+    } or None
 
 
 def _event(decoded: Any, types: Wire) -> Event:
@@ -135,6 +160,7 @@ def _event(decoded: Any, types: Wire) -> Event:
             country=decoded.country,
             latitude=decoded.latitude,
             longitude=decoded.longitude,
+            attributes=decoded.attributes,
         )
     if type(decoded) is types.payment:
         return Payment(
@@ -153,6 +179,35 @@ def _event(decoded: Any, types: Wire) -> Event:
             payee_id=decoded.payee_id,
             card_id=decoded.card_id,
             expected_amount_minor=decoded.expected_amount_minor,
+            attributes=decoded.attributes,
+        )
+    if type(decoded) is types.signup:
+        return Signup(
+            event_id=decoded.event_id,
+            user_id=decoded.user_id,
+            event_time_ms=decoded.event_time,
+            ip=decoded.ip,
+            device_id=decoded.device_id,
+            user_agent=decoded.user_agent,
+            country=decoded.country,
+            latitude=decoded.latitude,
+            longitude=decoded.longitude,
+            referrer_id=decoded.referrer_id,
+            attributes=decoded.attributes,
+        )
+    if type(decoded) is types.claim:
+        return Claim(
+            event_id=decoded.event_id,
+            user_id=decoded.user_id,
+            event_time_ms=decoded.event_time,
+            promotion_id=decoded.promotion_id,
+            ip=decoded.ip,
+            device_id=decoded.device_id,
+            user_agent=decoded.user_agent,
+            country=decoded.country,
+            latitude=decoded.latitude,
+            longitude=decoded.longitude,
+            attributes=decoded.attributes,
         )
     return Label(
         event_id=decoded.event_id,
@@ -163,6 +218,10 @@ def _event(decoded: Any, types: Wire) -> Event:
         is_fraud=decoded.is_fraud,
         source=decoded.source,
         merchant_id=decoded.merchant_id,
+        card_id=decoded.card_id,
+        device_id=decoded.device_id,
+        ip=decoded.ip,
+        payee_id=decoded.payee_id,
     )
 
 

@@ -10,17 +10,26 @@ from typing import Any
 
 from transforms import rfc3339
 from transforms.events import DeadLetter, Message, Reason
-from transforms.wire import EVENT_TYPES, FIRST_MS, LAST_MS, Limits
+from transforms.wire import (
+    ATTRIBUTE_KEY,
+    EVENT_TYPES,
+    FIRST_MS,
+    LAST_MS,
+    MAX_ATTRIBUTE_NUMBER,
+    MAX_ATTRIBUTES,
+    Limits,
+)
 
 _SHOWN_CHARACTERS = 48
 _SEARCHED_BYTES = 64 * 1024
 _MAX_NUMBER_DIGITS = 4000
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
-_FIELD_OF_ERROR = re.compile(r"(?:required field `|at `\$\.)(\w+)`$")
+_FIELD_OF_ERROR = re.compile(r"(?:required field `|(?:at|in) `\$\.)(\w+)[^`]*`$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ID = {name: re.compile(rb'"%s"\s*:\s*"([^"\\\x00-\x1f]+)"' % name.encode()) for name in ("event_id", "user_id")}
 _NEVER_SHOWN = frozenset({"card_id"})
+_ATTRIBUTE_KEY = re.compile(ATTRIBUTE_KEY)
 
 _ID_EXPECTED = "a string of 1 to {limits.max_id_length} characters, none of them a control character"
 _TIME_EXPECTED = "RFC 3339 with an offset like 2026-03-01T12:34:56.789Z, or integer epoch milliseconds, since 2000"
@@ -28,7 +37,7 @@ _AMOUNT_EXPECTED = (
     "an integer from 0 to {limits.max_amount_minor} in the currency's minor unit, like 1250 for 12.50 EUR"
 )
 _EXPECTED = {
-    "event_type": "login, payment or label",
+    "event_type": "login, payment, signup, claim or label",
     "event_id": _ID_EXPECTED,
     "user_id": _ID_EXPECTED,
     "event_time": _TIME_EXPECTED,
@@ -49,6 +58,9 @@ _EXPECTED = {
     "target_event_time": _TIME_EXPECTED,
     "is_fraud": "true or false",
     "source": "chargeback, analyst or customer",
+    "referrer_id": _ID_EXPECTED + ", or leave it out",
+    "promotion_id": _ID_EXPECTED,
+    "attributes": f"an object of at most {MAX_ATTRIBUTES} entries, or leave it out",
 }
 
 
@@ -133,13 +145,21 @@ def check_strings(event: Any) -> None:
     """Raises RejectionError where a string of a decoded event holds a control character (Unicode's Cc)."""
     for name in event.__struct_fields__:
         value = getattr(event, name)
-        if type(value) is str and (match := _CONTROL.search(value)):
-            raise RejectionError(
-                Reason.WRONG_VALUE,
-                name,
-                f"{name} is {shown(name, value)}, with the control character U+{ord(match[0]):04X} "
-                f"at position {match.start()}; send text without any",
-            )
+        if type(value) is dict:
+            for key, text in value.items():
+                _check_controls(f"attributes.{key}", text)
+        else:
+            _check_controls(name, value)
+
+
+def _check_controls(field: str, value: Any) -> None:
+    if type(value) is str and (match := _CONTROL.search(value)):
+        raise RejectionError(
+            Reason.WRONG_VALUE,
+            field,
+            f"{field} is {shown(field, value)}, with the control character U+{ord(match[0]):04X} "
+            f"at position {match.start()}; send text without any",
+        )
 
 
 def wrong_value(field: str, value: Any, fault: str) -> RejectionError:
@@ -148,8 +168,8 @@ def wrong_value(field: str, value: Any, fault: str) -> RejectionError:
 
 
 def shown(field: str, value: Any) -> str:
-    """A value for people: shortened, in ASCII; a card token only by its length."""
-    if field in _NEVER_SHOWN:
+    """A value for people: shortened, in ASCII; a card token or an attribute's text only by its length."""
+    if field in _NEVER_SHOWN or field.startswith("attributes."):
         return f"a value of {len(value)} characters" if isinstance(value, str) else _kind(value)
     if isinstance(value, (dict, list)):
         return _kind(value)
@@ -177,8 +197,38 @@ def _explain_field(document: dict[str, Any], limits: Limits, error: Exception) -
     if value is None:
         return RejectionError(Reason.MISSING_FIELD, field, f"{field} is null; give {expected}")
     text = f"{field} is {shown(field, value)}; give {expected}"
+    if field == "attributes" and isinstance(value, dict):
+        return _explain_attributes(value, limits) or _unexplained(document, error)
     wrong_type = ", got `" in str(error) or (field == "event_type" and not isinstance(value, str))
     return RejectionError(Reason.WRONG_TYPE if wrong_type else Reason.WRONG_VALUE, field, text)
+
+
+def _explain_attributes(attributes: dict[str, Any], limits: Limits) -> RejectionError | None:
+    if len(attributes) > MAX_ATTRIBUTES:
+        return RejectionError(
+            Reason.WRONG_VALUE,
+            "attributes",
+            f"attributes has {len(attributes)} entries; give at most {MAX_ATTRIBUTES}",
+        )
+    for key, value in attributes.items():
+        field = f"attributes.{shown_key(key)}"
+        fault = _attribute_fault(key, value, limits)
+        if fault is not None:
+            reason, text = fault
+            return RejectionError(reason, field, f"{field} is {shown(field, value)}; {text}")
+    return None
+
+
+def _attribute_fault(key: str, value: Any, limits: Limits) -> tuple[str, str] | None:
+    if not _ATTRIBUTE_KEY.match(key):
+        return Reason.WRONG_VALUE, "give it a name of 1 to 64 letters a-z, digits and _, the first one a letter"
+    if isinstance(value, (dict, list)):
+        return Reason.WRONG_TYPE, "give a string, a number or a boolean"
+    if isinstance(value, str) and len(value) > limits.max_id_length:
+        return Reason.WRONG_VALUE, f"give at most {limits.max_id_length} characters"
+    if isinstance(value, (int, float)) and not abs(value) <= MAX_ATTRIBUTE_NUMBER:
+        return Reason.WRONG_VALUE, "give one from -2^53 to 2^53, or a string"
+    return None
 
 
 def _unexplained(document: dict[str, Any], error: Exception) -> RejectionError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import product
 from string import ascii_uppercase
 from typing import Annotated, Any, Literal, NamedTuple
@@ -51,10 +51,17 @@ class Wire(NamedTuple):
     decode: Callable[[bytes], Any]
     login: Any
     payment: Any
+    signup: Any
+    claim: Any
     label: Any
 
 
-EVENT_TYPES = ("login", "payment", "label")
+EVENT_TYPES = ("login", "payment", "signup", "claim", "label")
+
+ATTRIBUTE_KEY = r"^[a-z][a-z0-9_]{0,63}\Z"
+MAX_ATTRIBUTES = 32
+MAX_ATTRIBUTE_NUMBER = 2**53
+"""Numbers beyond it are not exact everywhere (RFC 8259, section 6)."""
 
 FIRST_MS = 946_684_800_000
 """2000-01-01T00:00:00Z: an event before this is a unit error or a clock that was never set."""
@@ -81,7 +88,7 @@ def wire(limits: Limits | None) -> Wire:
         )
         for event_type, fields in _fields_by_event_type(limits).items()
     }
-    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(types["login"] | types["payment"] | types["label"])
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(reduce(operator.or_, types.values()))
     return Wire(decoder.decode, **types)
 
 
@@ -99,6 +106,9 @@ def _fields_by_event_type(
     bounds = limits or Limits()
     identifier = meta(str, min_length=1, max_length=bounds.max_id_length)
     amount = meta(int, ge=0, le=bounds.max_amount_minor)
+    number = {"ge": -MAX_ATTRIBUTE_NUMBER, "le": MAX_ATTRIBUTE_NUMBER}
+    value = bool | meta(int, **number) | meta(float, **number) | meta(str, max_length=bounds.max_id_length) | None
+    attributes = meta(dict[meta(str, pattern=ATTRIBUTE_KEY), value], max_length=MAX_ATTRIBUTES)  # type: ignore[misc]
     common = [("event_id", identifier), ("user_id", identifier), ("event_time", int | str)]
     surroundings = [
         ("ip", str | None, None),
@@ -109,7 +119,12 @@ def _fields_by_event_type(
         ("longitude", meta(float, ge=-180, le=180) | None, None),
     ]
     return {
-        "login": [*common, ("outcome", one_of(("success", "failure"))), *surroundings],
+        "login": [
+            *common,
+            ("outcome", one_of(("success", "failure"))),
+            *surroundings,
+            ("attributes", attributes | None, None),
+        ],
         "payment": [
             *common,
             ("amount_minor", amount),
@@ -119,6 +134,19 @@ def _fields_by_event_type(
             ("payee_id", identifier | None, None),
             ("card_id", identifier | None, None),
             ("expected_amount_minor", amount | None, None),
+            ("attributes", attributes | None, None),
+        ],
+        "signup": [
+            *common,
+            *surroundings,
+            ("referrer_id", identifier | None, None),
+            ("attributes", attributes | None, None),
+        ],
+        "claim": [
+            *common,
+            ("promotion_id", identifier),
+            *surroundings,
+            ("attributes", attributes | None, None),
         ],
         "label": [
             *common,
@@ -127,5 +155,9 @@ def _fields_by_event_type(
             ("is_fraud", bool),
             ("source", one_of(("chargeback", "analyst", "customer"))),
             ("merchant_id", identifier | None, None),
+            ("card_id", identifier | None, None),
+            ("device_id", identifier | None, None),
+            ("ip", str | None, None),
+            ("payee_id", identifier | None, None),
         ],
     }
