@@ -21,9 +21,10 @@ from transforms.backfill import BackfillAggregation
 from transforms.events import DeadLetter, Envelope, Label, Message
 from transforms.hybrid import HybridAggregation
 from transforms.parse_events import IntakeCount, ParseEvents
+from transforms.raise_alerts import RaiseAlerts
 from transforms.records import Score, SessionRecord
 from transforms.rollup import EARLY_SECONDS, RollupSessions, SessionRollup
-from transforms.score_events import RaiseAlerts, ScoreFeatures
+from transforms.score_events import ScoreFeatures
 
 
 class Outputs(NamedTuple):

@@ -14,9 +14,10 @@ from scored import MINUTE, login, payment, record, rules
 
 from fraud_pipeline.rules import read_rules
 from transforms.alerts import alert
+from transforms.raise_alerts import RaiseAlerts
 from transforms.records import FeatureRecord
 from transforms.rules import RuleSet
-from transforms.score_events import RaiseAlerts, ScoreFeatures
+from transforms.score_events import ScoreFeatures
 from transforms.scoring import score
 
 SHIPPED = read_rules()

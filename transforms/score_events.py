@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""Scoring and alerting on a stream: thin Beam around `transforms.scoring` and `transforms.alerts`."""
+"""Scoring on a stream: thin Beam around `transforms.scoring`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 
-from transforms.alerts import Alert, alert
 from transforms.records import FeatureRecord, Score
 from transforms.rules import Rule, RuleSet
 from transforms.scoring import score
@@ -55,20 +54,3 @@ class _ScoreDoFn(beam.DoFn):
 def _count_error(rule: Rule, error: Exception) -> None:
     Metrics.counter("rules", "errors").inc()
     Metrics.counter("rules", f"errors.{rule.id}").inc()
-
-
-class RaiseAlerts(beam.PTransform):  # type: ignore[type-arg]
-    """Tells of the events that aren't simply allowed.
-
-    Takes a PCollection of `Score`, gives a PCollection of `Alert`, one for each score whose action isn't `allow`; a
-    score that corrects an earlier one gives the same alert with a higher version.
-    """
-
-    def expand(self, scores: PCollection[Score]) -> PCollection[Alert]:
-        return scores | "Alert" >> beam.FlatMap(_alerts).with_output_types(Alert)
-
-
-def _alerts(score: Score) -> Iterator[Alert]:
-    raised = alert(score)
-    if raised is not None:
-        yield raised
