@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from transforms.conditions import shorten
-from transforms.events import Activity, Login
+from transforms.events import Activity, Login, Payment, Signup
 from transforms.features import FEATURE_INDEX, FEATURES, WINDOW_WORDS, Feature
 from transforms.records import FeatureRecord, Score, session_id
 from transforms.rules import SEVERITIES
@@ -100,7 +100,9 @@ def _summary(score: Score, severity: str) -> str:
 def _what(event: Activity) -> str:
     if isinstance(event, Login):
         return "successful login" if event.outcome == "success" else "failed login"
-    return f"payment of {money(event.amount_minor, event.currency)}"
+    if isinstance(event, Payment):
+        return f"payment of {money(event.amount_minor, event.currency)}"
+    return "signup" if isinstance(event, Signup) else f"claim of promotion {_plain(event.promotion_id, 64)}"
 
 
 def _evidence(record: FeatureRecord, names: Iterable[str]) -> str:

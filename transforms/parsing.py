@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from transforms import rejection, rfc3339
 from transforms.events import (
@@ -163,7 +164,7 @@ def _event(decoded: Any, types: Wire) -> Event:
             attributes=decoded.attributes,
         )
     if type(decoded) is types.payment:
-        return Payment(
+        payment = Payment(
             event_id=decoded.event_id,
             user_id=decoded.user_id,
             event_time_ms=decoded.event_time,
@@ -179,8 +180,9 @@ def _event(decoded: Any, types: Wire) -> Event:
             payee_id=decoded.payee_id,
             card_id=decoded.card_id,
             expected_amount_minor=decoded.expected_amount_minor,
-            attributes=decoded.attributes,
         )
+        # A call with a sixteenth keyword is compiled into one by way of a dict, which takes four times as long.
+        return payment if decoded.attributes is None else replace(payment, attributes=decoded.attributes)
     if type(decoded) is types.signup:
         return Signup(
             event_id=decoded.event_id,

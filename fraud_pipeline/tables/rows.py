@@ -6,6 +6,7 @@ inserts and its load jobs take, and DuckDB too.
 
 from __future__ import annotations
 
+import json
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
@@ -17,7 +18,18 @@ import msgspec
 
 from fraud_pipeline.tables.schema import FEATURE_COLUMNS, TABLES
 from fraud_pipeline.tables.validation import MAX_PART_BYTES, RowError, validate
-from transforms.events import DeadLetter, Envelope, IntakeCount, Label, Payment, dead_letter_id
+from transforms.events import (
+    Claim,
+    DeadLetter,
+    Envelope,
+    IntakeCount,
+    Label,
+    Login,
+    Payment,
+    Signup,
+    dead_letter_id,
+    event_type,
+)
 from transforms.records import Score, SessionRecord, session_id
 
 if TYPE_CHECKING:
@@ -72,7 +84,7 @@ def score_row(score: Score, scored_ms: int) -> Row:
     row = {
         "event_id": event.event_id,
         "user_id": event.user_id,
-        "event_type": "payment" if isinstance(event, Payment) else "login",
+        "event_type": event_type(event),
         "event_time": timestamp(event.event_time_ms),
         "received_time": timestamp(record.received_ms),
         "scored_time": timestamp(scored_ms),
@@ -100,6 +112,9 @@ def score_row(score: Score, scored_ms: int) -> Row:
         "merchant_id": None,
         "payee_id": None,
         "card_id": None,
+        "referrer_id": None,
+        "promotion_id": None,
+        "attributes": json.dumps(event.attributes) if event.attributes else None,
     }
     if isinstance(event, Payment):
         row["amount_minor"] = event.amount_minor
@@ -108,8 +123,12 @@ def score_row(score: Score, scored_ms: int) -> Row:
         row["merchant_id"] = event.merchant_id
         row["payee_id"] = event.payee_id
         row["card_id"] = event.card_id
-    else:
+    elif isinstance(event, Login):
         row["outcome"] = event.outcome
+    elif isinstance(event, Signup):
+        row["referrer_id"] = event.referrer_id
+    elif isinstance(event, Claim):
+        row["promotion_id"] = event.promotion_id
     row.update(zip(_FEATURE_NAMES, record.features, strict=True))
     return row
 
@@ -194,6 +213,10 @@ def label_row(envelope: Envelope) -> Row:
         "is_fraud": label.is_fraud,
         "source": label.source,
         "merchant_id": label.merchant_id,
+        "card_id": label.card_id,
+        "device_id": label.device_id,
+        "ip": label.ip,
+        "payee_id": label.payee_id,
     }
 
 
