@@ -9,6 +9,7 @@ import msgspec
 
 from fraud_pipeline.errors import UsageError
 from transforms.aggregation import AggregationConfig
+from transforms.entities import DEFAULT_ENTITIES, EntityConfig
 from transforms.hybrid import Clock, wall_clock
 from transforms.parsing import Limits
 from transforms.rule_file import RuleError, load_rules
@@ -48,6 +49,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
       bounded: True for the batch path over a bounded input, False for the stream.
       limits: what a message may be.
       rules: how events are scored; None for those shipped.
+      entities: what stands behind an event besides its user, and what is computed of it.
       clock: processing time of the runner; only a replay's differs from the wall clock.
 
     Raises:
@@ -61,6 +63,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     bounded: bool = False
     limits: Limits = Limits()
     rules: RuleSet | None = None
+    entities: EntityConfig = DEFAULT_ENTITIES
     clock: Clock = wall_clock
 
     def __post_init__(self) -> None:
