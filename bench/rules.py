@@ -10,12 +10,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
+import msgspec
+
 from fraud_pipeline.rules import read_rules
-from transforms.conditions import tokenize
+from transforms.condition_tree import tokenize
 from transforms.events import Login, Payment
 from transforms.features import FEATURE_INDEX, FEATURES
 from transforms.records import FeatureRecord
-from transforms.rules import Rule, RuleSet
+from transforms.rules import Examples, Rule, RuleSet
 from transforms.scoring import score
 
 PythonRule: TypeAlias = tuple[str, Callable[[dict[str, Any]], bool]]
@@ -52,8 +54,8 @@ def _many(rules: RuleSet) -> RuleSet:
         when = " ".join(
             str(int(t.text) + step) if t.kind == "number" and t.text.isdigit() else t.text for t in tokenize(rule.when)
         )
-        made.append(Rule(f"r{i}", rule.description, f"R{i}", rule.severity, rule.weight, when))
-    return RuleSet(tuple(made))
+        made.append(msgspec.structs.replace(rule, id=f"r{i}", reason_code=f"R{i}", when=when, tests=Examples()))
+    return RuleSet(tuple(made), vocabulary=rules.vocabulary)
 
 
 _OPERATORS = {"&&": "and", "||": "or", "!": "not", "true": "True", "false": "False", "in": "in", "double": "float"}

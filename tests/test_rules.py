@@ -7,7 +7,7 @@ import pickle
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import cel
 import pytest
@@ -18,23 +18,18 @@ from scored import login, payment, record, rule, rules
 
 from fraud_pipeline import cli
 from fraud_pipeline.rules import read_rules
-from transforms.conditions import (
-    EVENT_VARIABLES,
-    MAX_CONDITION_CHARS,
-    PRESENCE,
-    VARIABLES,
-    ConditionError,
-    check_condition,
-)
-from transforms.events import Login, Payment
+from transforms.conditions import MAX_CONDITION_CHARS, ConditionError, check_condition
+from transforms.entities import DEFAULT_ENTITIES
 from transforms.features import FEATURES
 from transforms.rule_file import RuleError, load_rules
 from transforms.rules import Rule, RuleSet, Thresholds
+from transforms.variables import EVENT_MODELS, EVENT_VARIABLES
 
 DEFAULT_TEXT = Path(read_rules.__code__.co_filename).with_name("default.yaml").read_text("utf-8")
 
 
 E = TypeVar("E", bound=Exception)
+VOCABULARY = read_rules().vocabulary
 
 
 def fired(condition: str, values: Any) -> bool:
@@ -45,25 +40,25 @@ def fired(condition: str, values: Any) -> bool:
 
 
 def test_event_variables_are_the_fields_of_the_event_model() -> None:
-    types = {str: "string", int: "int", float: "float"}
-    expected: dict[str, tuple[str, bool, tuple[str, ...]]] = {"event_type": ("string", False, ("login", "payment"))}
-    both = set(Login.__struct_fields__) & set(Payment.__struct_fields__)
-    for model in (Login, Payment):
-        for name, hint in get_type_hints(model).items():
-            if not name.startswith("__") and name in model.__struct_fields__ and name != "event_id":
-                inner = [t for t in get_args(hint) if t is not type(None)] if get_origin(hint) else [hint]
-                choices = tuple(v for v in inner if isinstance(v, str))
-                nullable = name not in both or type(None) in get_args(hint)
-                expected[name] = ("string" if choices else types[inner[0]], nullable, choices)
-    assert {v.name: (v.type, v.nullable, v.choices) for v in EVENT_VARIABLES} == expected
+    found = {v.name: (v.type, v.nullable, v.choices) for v in EVENT_VARIABLES}
+    fields = {name for model in EVENT_MODELS.values() for name in model.__struct_fields__}
+    assert found.keys() == (fields - {"event_id", "attributes"}) | {"event_type"}
+    assert found["event_type"] == ("string", False, tuple(EVENT_MODELS))
+    assert found["user_id"] == ("string", False, ())
+    assert found["event_time_ms"] == ("int", False, ())
+    assert found["outcome"] == ("string", True, ("success", "failure"))
+    assert found["amount_minor"] == ("int", True, ())
+    assert found["latitude"] == ("float", True, ())
+    assert found["ip"] == ("string", True, ())
 
 
 def test_a_condition_may_name_every_feature_and_event_field() -> None:
     kinds = {"int": "> 0", "float": "> 0.0", "bool": "", "string": "!= 'x'"}
-    for variable in VARIABLES.values():
+    for variable in VOCABULARY.variables.values():
         literal = f"!= '{variable.choices[0]}'" if variable.choices else kinds[variable.type]
-        assert check_condition(f"{variable.name} {literal}") == (variable.name,)
-    assert {f.name for f in FEATURES} <= VARIABLES.keys()
+        assert check_condition(f"{variable.name} {literal}", VOCABULARY) == (variable.name,)
+    attributes = {a.name for a in DEFAULT_ENTITIES.attributes}
+    assert {f.name for f in (*FEATURES, *DEFAULT_ENTITIES.features)} | attributes <= VOCABULARY.variables.keys()
 
 
 # ------------------------------------------------------------------------------ values and types
@@ -153,14 +148,14 @@ def records(draw: st.DrawFn) -> Any:
     }
     values: dict[str, Any] = {}
     for name in DEFAULT_INPUTS:
-        feature = kinds[VARIABLES[name].type]
-        values[name] = draw(st.none() | feature if VARIABLES[name].nullable else feature)
+        feature = kinds[VOCABULARY.variables[name].type]
+        values[name] = draw(st.none() | feature if VOCABULARY.variables[name].nullable else feature)
     return record(event, **values)
 
 
 DEFAULT_RULES = read_rules()
 DEFAULT_INPUTS = sorted(
-    {name for r in DEFAULT_RULES.rules for name in check_condition(r.when)} & {f.name for f in FEATURES}
+    {name for r in DEFAULT_RULES.rules for name in check_condition(r.when, VOCABULARY)} & {f.name for f in FEATURES}
 )
 
 
@@ -171,7 +166,9 @@ def test_all_ways_of_evaluating_agree(found: Any) -> None:
     row = {**event, **dict(zip((f.name for f in FEATURES), found.features, strict=True))}
 
     alone = []
-    known = {k: v for k, v in row.items() if v is not None} | {h: row[n] is not None for h, n in PRESENCE.items()}
+    known = {k: v for k, v in row.items() if v is not None} | {
+        h: row.get(n) is not None for h, n in VOCABULARY.presence.items()
+    }
     for each in DEFAULT_RULES.rules:
         try:
             alone.append((each.id, cel.evaluate(each.when, known)))
@@ -415,7 +412,7 @@ def test_an_accepted_condition_never_fails_for_its_types() -> None:
     told: list[Exception] = []
     for scale in (0, 1, 10**6):
         values: dict[str, Any] = {
-            name: {"int": scale, "float": float(scale), "bool": bool(scale)}[VARIABLES[name].type]
+            name: {"int": scale, "float": float(scale), "bool": bool(scale)}[VOCABULARY.variables[name].type]
             for name in DEFAULT_INPUTS
         }
         for event in (login(), payment()):
@@ -456,7 +453,7 @@ def test_list_shows_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
 def test_variables_shows_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["rules", "variables"]) == 0
     shown = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line}
-    assert VARIABLES.keys() <= shown
+    assert VOCABULARY.variables.keys() <= shown
 
 
 def test_the_page_about_rules_lists_those_that_ship() -> None:

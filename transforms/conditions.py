@@ -1,4 +1,4 @@
-"""Conditions of rules: the variables they may use, and the check that finds a mistake before an event does.
+"""Conditions of rules: the check that finds a mistake before an event does.
 
 CEL (cel.dev) evaluates to an error where types don't fit, and compares unlike types as unequal without a word. Both
 would be a rule that never fires and nobody knows. So a condition is taken apart at its logical operators, and every
@@ -10,72 +10,21 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import zip_longest
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any
 
 import cel
-import msgspec
 
-from transforms.features import FEATURES
-
-VariableType: TypeAlias = Literal["int", "float", "bool", "string"]
+from transforms.condition_tree import Node, Token, parse, text_of, tokenize
+from transforms.variables import LIST_PREFIX, Vocabulary
 
 MAX_CONDITION_CHARS = 4_000
 """Longer conditions are refused; the parser of the CEL library is recursive."""
 
 
-class Variable(msgspec.Struct, frozen=True):
-    """A name that a condition may use.
-
-    Attributes:
-      nullable: whether it may be unknown; then `has_<name>` exists too.
-      choices: the only values it can have; empty if any.
-    """
-
-    name: str
-    type: VariableType
-    unit: str
-    help: str
-    nullable: bool = False
-    choices: tuple[str, ...] = ()
-
-
-def _field(name: str, type: VariableType, unit: str, help: str, *choices: str) -> Variable:
-    return Variable(name, type, unit, help, nullable=True, choices=choices)
-
-
-EVENT_VARIABLES: tuple[Variable, ...] = (
-    Variable("event_type", "string", "", "Kind of the event.", choices=("login", "payment")),
-    Variable("user_id", "string", "", "The user."),
-    Variable("event_time_ms", "int", "epoch ms", "Time of the event, UTC."),
-    _field("outcome", "string", "", "How the login ended; unknown for a payment.", "success", "failure"),
-    _field("amount_minor", "int", "minor units", "Amount of the payment; unknown for a login."),
-    _field("currency", "string", "ISO 4217", "Currency of the payment; unknown for a login."),
-    _field("ip", "string", "", "IP address."),
-    _field("device_id", "string", "", "Device."),
-    _field("user_agent", "string", "", "User agent."),
-    _field("country", "string", "ISO 3166-1 alpha-2", "Country."),
-    _field("latitude", "float", "degrees", "Latitude, north positive."),
-    _field("longitude", "float", "degrees", "Longitude, east positive."),
-    _field("merchant_id", "string", "", "Merchant of the payment."),
-    _field("payee_id", "string", "", "Payee of the payment."),
-    _field("card_id", "string", "", "Token of the card."),
-    _field("expected_amount_minor", "int", "minor units", "Amount that the payment was expected to have."),
-)
-"""Fields of the event itself. `event_id` isn't among them: no decision should hang on it."""
-
-VARIABLES: dict[str, Variable] = {
-    variable.name: variable
-    for variable in (
-        *EVENT_VARIABLES,
-        *(Variable(f.name, f.type, f.unit, f.help, f.nullable) for f in FEATURES),
-    )
-}
-"""Everything that a condition may name, besides `has_<name>` for each that may be unknown."""
-
-HAS_PREFIX = "has_"
-PRESENCE: dict[str, str] = {f"{HAS_PREFIX}{v.name}": v.name for v in VARIABLES.values() if v.nullable}
-"""`has_<name>`, always true or false, to the variable that it asks for."""
+USER_VOCABULARY = Vocabulary()
+"""The event's fields and the user's features."""
 
 
 class ConditionError(Exception):
@@ -90,39 +39,11 @@ class ConditionError(Exception):
         self.offset = offset
 
 
-class Token(NamedTuple):
-    kind: str
-    text: str
-    start: int
-
-
-_TOKEN = re.compile(
-    r"""
-    (?P<space>\s+)
-    | (?P<comment>//)
-    | (?P<string>
-        [rR][bB]?(?:'[^'\n]*'|"[^"\n]*")
-        | [bB]?(?:'{3}(?:\\.|[^\\])*?'{3} | "{3}(?:\\.|[^\\])*?"{3}
-                 | '(?:\\.|[^'\\\n])*' | "(?:\\.|[^"\\\n])*"))
-    | (?P<number>0x[0-9a-fA-F]+u? | (?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?u?)
-    | (?P<name>[A-Za-z_]\w*)
-    | (?P<op>&& | \|\| | == | != | <= | >= | .)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def tokenize(condition: str) -> list[Token]:
-    """Tokens of a condition, without the white space. What isn't CEL comes out as single characters."""
-    return [
-        Token(match.lastgroup or "", match.group(), match.start())
-        for match in _TOKEN.finditer(condition)
-        if match.lastgroup != "space"
-    ]
-
-
-def check_condition(condition: str) -> tuple[str, ...]:
+def check_condition(condition: str, vocabulary: Vocabulary = USER_VOCABULARY) -> tuple[str, ...]:
     """Checks a condition as far as that is possible without an event.
+
+    Args:
+      vocabulary: what it may name; without it the event's fields and the user's features.
 
     Returns:
       The variables that it uses (`has_<name>` included), sorted.
@@ -142,13 +63,13 @@ def check_condition(condition: str) -> tuple[str, ...]:
     _refuse_foreign(tokens)
     used = _compile(condition).variables()
     for name in used:
-        if name not in VARIABLES and name not in PRESENCE:
+        if name not in vocabulary.variables and name not in vocabulary.presence:
             at = next((t.start for t in tokens if t.kind == "name" and t.text == name), 0)
-            raise ConditionError(f"unknown variable '{name}'{_nearest(name, [*VARIABLES, *PRESENCE])}", at)
+            raise ConditionError(_unknown(name, vocabulary), at)
     if not used:
         raise ConditionError("the condition uses no variable, so it is always true or always false", 0)
     try:
-        _check_boolean(condition, tokens)
+        _check_boolean(condition, parse(tokens), vocabulary)
     except RecursionError:
         raise ConditionError("nested too deeply", 0) from None
     return tuple(used)
@@ -199,45 +120,31 @@ def _compile(condition: str) -> cel.Program:
         raise ConditionError(f"not CEL: {shorten(problem)}", offset) from None
 
 
-def _check_boolean(condition: str, tokens: Sequence[Token]) -> None:
-    """Takes the condition apart at its logical operators, down to comparisons, each checked by itself."""
-    tokens = _without_parentheses(tokens)
-    top = _top_level(tokens)
-    question = next((i for i in top if tokens[i].text == "?"), None)
-    if question is not None:
-        colon = next(i for i in top if i > question and tokens[i].text == ":")
-        parts = [tokens[:question], tokens[question + 1 : colon], tokens[colon + 1 :]]
-    else:
-        parts = _split(tokens, top, "||")
-        parts = _split(tokens, top, "&&") if len(parts) == 1 else parts
-    if len(parts) > 1:
-        for part in parts:
-            _check_boolean(condition, part)
+def _check_boolean(condition: str, node: Node, vocabulary: Vocabulary) -> None:
+    """Checks each comparison by itself, apart from the logical operators that could hide its error."""
+    for part in node.parts:
+        _check_boolean(condition, part, vocabulary)
+    if node.parts:
         return
-    relation = next((i for i in reversed(top) if tokens[i].text in _RELATIONS), None)
-    if relation is not None:
-        _check_relation(condition, tokens, relation)
-    elif tokens[0].text == "!":
-        _check_boolean(condition, tokens[1:])
-        return
-    for value in _sample_values(condition, tokens):
+    tokens = node.tokens
+    if node.relation is not None:
+        _check_relation(condition, tokens, node.relation, vocabulary)
+    for value in _sample_values(condition, tokens, vocabulary):
         if not isinstance(value, bool):
-            text = _text(condition, tokens)
+            text = text_of(condition, tokens)
             fix = f"compare it, as in `{text} > 0`" if _kind(value) == "number" else "compare it with something"
             raise ConditionError(f"`{text}` is a {_kind(value)}, not true or false; {fix}", tokens[0].start)
 
 
-_RELATIONS = frozenset({"==", "!=", "<", "<=", ">", ">=", "in"})
-
-
-def _check_relation(condition: str, tokens: Sequence[Token], at: int) -> None:
+def _check_relation(condition: str, tokens: Sequence[Token], at: int, vocabulary: Vocabulary) -> None:
     left, right = tokens[:at], tokens[at + 1 :]
-    left_values, right_values = _sample_values(condition, left), _sample_values(condition, right)
+    left_values = _sample_values(condition, left, vocabulary)
+    right_values = _sample_values(condition, right, vocabulary)
     if tokens[at].text == "in":
         lists = [value for value in right_values if not isinstance(value, list)]
         if lists:
             raise ConditionError(
-                f"'in' needs a list on its right, such as ['DE', 'FR'], but `{_text(condition, right)}` is a "
+                f"'in' needs a list on its right, such as ['DE', 'FR'], but `{text_of(condition, right)}` is a "
                 f"{_kind(lists[0])}",
                 right[0].start,
             )
@@ -245,13 +152,17 @@ def _check_relation(condition: str, tokens: Sequence[Token], at: int) -> None:
     left_kinds, right_kinds = {_kind(v) for v in left_values}, {_kind(v) for v in right_values}
     if left_kinds and right_kinds and (left_kinds != right_kinds or len(left_kinds) > 1):
         raise ConditionError(
-            f"`{_text(condition, tokens)}` compares a {'/'.join(sorted(left_kinds))} with a "
+            f"`{text_of(condition, tokens)}` compares a {'/'.join(sorted(left_kinds))} with a "
             f"{'/'.join(sorted(right_kinds))}, which can never match",
             tokens[0].start,
         )
     for names, others, values in ((left, right, right_values), (right, left, left_values)):
-        variable = VARIABLES.get(names[0].text) if len(names) == 1 else None
-        if variable and variable.choices and not any(t.text in VARIABLES for t in others if t.kind == "name"):
+        variable = vocabulary.variables.get(names[0].text) if len(names) == 1 else None
+        if (
+            variable
+            and variable.choices
+            and not any(t.text in vocabulary.variables for t in others if t.kind == "name")
+        ):
             for value in values:
                 if value not in variable.choices:
                     raise ConditionError(
@@ -261,26 +172,33 @@ def _check_relation(condition: str, tokens: Sequence[Token], at: int) -> None:
                     )
 
 
-_SAMPLES: list[dict[str, Any]] = [
-    {
-        **{v.name: pick.get(v.type, v.choices[last] if v.choices else text) for v in VARIABLES.values()},
-        **dict.fromkeys(PRESENCE, pick["bool"]),
-    }
-    for pick, last, text in (
-        ({"int": 0, "float": 0.0, "bool": False}, 0, ""),
-        ({"int": 1, "float": 1.5, "bool": True}, -1, "x"),
+@lru_cache(maxsize=8)
+def _samples(vocabulary: Vocabulary) -> tuple[cel.Context, ...]:
+    """Two events with a value for everything, which between them have each type's zero and something else."""
+    return tuple(
+        cel.Context(
+            variables={
+                **{
+                    v.name: pick.get(v.type, v.choices[last] if v.choices else text)
+                    for v in vocabulary.variables.values()
+                },
+                **dict.fromkeys(vocabulary.presence, pick["bool"]),
+            }
+        )
+        for pick, last, text in (
+            ({"int": 0, "float": 0.0, "bool": False}, 0, ""),
+            ({"int": 1, "float": 1.5, "bool": True}, -1, "x"),
+        )
     )
-]
-_CONTEXTS = [cel.Context(variables=sample) for sample in _SAMPLES]
 
 
-def _sample_values(condition: str, tokens: Sequence[Token]) -> list[Any]:
+def _sample_values(condition: str, tokens: Sequence[Token], vocabulary: Vocabulary) -> list[Any]:
     """What a part of the condition comes out as on the samples. A division by zero or an overflow gives nothing."""
-    text = _text(condition, tokens)
+    text = text_of(condition, tokens)
     values = []
     try:
         program = _compile(text)
-        for context in _CONTEXTS:
+        for context in _samples(vocabulary):
             try:
                 values.append(program.execute(context))
             except (ZeroDivisionError, OverflowError):
@@ -288,18 +206,19 @@ def _sample_values(condition: str, tokens: Sequence[Token]) -> list[Any]:
     except ConditionError as error:
         raise ConditionError(str(error), tokens[0].start + error.offset if tokens else 0) from None
     except (TypeError, RuntimeError, ValueError, LookupError) as error:
-        raise ConditionError(_why(str(error), text, tokens), tokens[0].start) from None
+        raise ConditionError(_why(str(error), text, tokens, vocabulary), tokens[0].start) from None
     return values
 
 
-def _why(error: str, text: str, tokens: Sequence[Token]) -> str:
+def _why(error: str, text: str, tokens: Sequence[Token], vocabulary: Vocabulary) -> str:
     undefined = re.match(r"Undefined variable or function: '(\w*)'", error)
     if undefined:
-        return f"unknown function '{undefined[1]}'{_nearest(undefined[1], FUNCTIONS)}; there are {', '.join(FUNCTIONS)}"
+        return f"unknown function '{undefined[1]}'{nearest(undefined[1], FUNCTIONS)}; there are {', '.join(FUNCTIONS)}"
     failed = re.match(r"Function '(\w+)' error: (.*?)(\. Check function|$)", error, re.DOTALL)
     if failed:
         return f"'{failed[1]}' fails in `{shorten(text)}`: {shorten(failed[2])}; mend its argument"
-    types = {t.text: VARIABLES[t.text].type for t in tokens if t.kind == "name" and t.text in VARIABLES}
+    known = vocabulary.variables
+    types = {t.text: known[t.text].type for t in tokens if t.kind == "name" and t.text in known}
     said = ", ".join(f"{name} is {type}" for name, type in types.items())
     first_sentence = re.split(r"[.:] |\n", error.removeprefix("Unsupported operation: "))[0]
     return (
@@ -322,37 +241,19 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _text(condition: str, tokens: Sequence[Token]) -> str:
-    if not tokens:
-        return ""
-    return condition[tokens[0].start : tokens[-1].start + len(tokens[-1].text)]
+def _unknown(name: str, vocabulary: Vocabulary) -> str:
+    if name == "attributes":
+        return "unknown variable 'attributes'; name a declared attribute by itself, as in trip_km"
+    if name.startswith(LIST_PREFIX):
+        given = [LIST_PREFIX + n for n in vocabulary.lists]
+        found = nearest(name, given)
+        name_only = name.removeprefix(LIST_PREFIX)
+        return f"unknown list '{name_only}'{found or f'; give it with --lists, or add {name_only} under lists:'}"
+    return f"unknown variable '{name}'{nearest(name, [*vocabulary.variables, *vocabulary.presence])}"
 
 
-def _top_level(tokens: Sequence[Token]) -> list[int]:
-    """Positions of the tokens outside all brackets."""
-    depth, found = 0, []
-    for i, token in enumerate(tokens):
-        if token.kind == "op" and token.text in ")]}":
-            depth -= 1
-        if depth == 0:
-            found.append(i)
-        if token.kind == "op" and token.text in "([{":
-            depth += 1
-    return found
-
-
-def _without_parentheses(tokens: Sequence[Token]) -> Sequence[Token]:
-    while len(tokens) > 2 and tokens[0].text == "(" and _top_level(tokens) == [0, len(tokens) - 1]:
-        tokens = tokens[1:-1]
-    return tokens
-
-
-def _split(tokens: Sequence[Token], top: Sequence[int], operator: str) -> list[Sequence[Token]]:
-    cuts = [i for i in top if tokens[i].text == operator]
-    return [tokens[a + 1 : b] for a, b in zip([-1, *cuts], [*cuts, len(tokens)], strict=True)]
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
+def nearest(name: str, names: Sequence[str]) -> str:
+    """`; did you mean 'x'?`, or nothing where no name is close."""
     close = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 

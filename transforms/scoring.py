@@ -1,25 +1,23 @@
-"""Rules that fired, to one score in [0, 1] and an action."""
+"""Rules that fired and lists that an event is on, to one score in [0, 1] and an action."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
 
-from transforms.records import FeatureRecord, Score
-from transforms.rules import RuleErrorHandler, RuleSet, Thresholds
-
-Action: TypeAlias = Literal["allow", "review", "block"]
+from transforms.lists import FIRED_PREFIX
+from transforms.records import FeatureRecord, FiredRule, Score
+from transforms.rules import Action, RuleErrorHandler, RuleSet, Thresholds
 
 
 def score(record: FeatureRecord, rules: RuleSet, on_error: RuleErrorHandler | None = None) -> Score:
-    """The decision on one event: a pure function of its features and the rules (thresholds included).
+    """The decision on one event: a pure function of its features, the rules (thresholds included) and the lists.
 
     Args:
-      on_error: as in `RuleSet.evaluate`.
+      on_error: as in `RuleSet.match`.
     """
-    fired = rules.evaluate(record, on_error)
-    value = combine(rule.weight for rule in fired)
-    return Score(record, value, action(value, rules.thresholds), fired, rules.version)
+    live, shadow = rules.match(record, on_error)
+    value = combine(rule.weight for rule in live)
+    return Score(record, value, decide(live, value, rules.thresholds), live, rules.version, shadow, rules.lists.version)
 
 
 def combine(weights: Iterable[float]) -> float:
@@ -43,3 +41,23 @@ def action(value: float, thresholds: Thresholds) -> Action:
     if value >= thresholds.block_at:
         return "block"
     return "review" if value >= thresholds.review_at else "allow"
+
+
+def decide(fired: Iterable[FiredRule], value: float, thresholds: Thresholds) -> Action:
+    """What to do with an event, of the rules and lists that it matches and their score.
+
+    The first that applies: a deny list blocks; an allow list or a rule that allows, allows; else the strictest of what
+    the score gives and what the rules and watch lists demand.
+    """
+    result = action(value, thresholds)
+    allowed = False
+    for rule in fired:
+        if rule.action is None:
+            continue
+        if rule.action == "allow":
+            allowed = True
+        elif rule.action == "block" and rule.rule_id.startswith(FIRED_PREFIX):
+            return "block"
+        elif rule.action == "block" or result == "allow":
+            result = "block" if rule.action == "block" else "review"
+    return "allow" if allowed else result

@@ -17,10 +17,14 @@ def register(actions: Any) -> None:
 
 
 def _variables(args: argparse.Namespace) -> int:
-    from transforms.conditions import VARIABLES
+    from transforms.entities import DEFAULT_ENTITIES
+    from transforms.rule_file import vocabulary_of
 
-    for variable in VARIABLES.values():
+    for variable in vocabulary_of(DEFAULT_ENTITIES).variables.values():
         kind = f"{variable.type}{'?' if variable.nullable else ''}"
-        print(f"{variable.name:30} {kind:8} {variable.unit:20} {variable.help}")
+        print(f"{variable.name:32} {kind:8} {variable.unit:20} {variable.help}")
     print("\n'?' may be unknown: a rule that needs it then doesn't fire; has_<name> says whether it is known.")
+    print(
+        "on_list_<name>, yes or no, is there for each list given with --lists or named under lists: in the rules file."
+    )
     return 0

@@ -1,0 +1,126 @@
+"""Why a rule matches an event or doesn't: each of its comparisons, with the values seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import cel
+
+from transforms.condition_tree import Kind, Node, parse, text_of, tokenize
+from transforms.records import FeatureRecord
+from transforms.rule_index import NO_MATCH_ERRORS
+from transforms.rules import Rule, RuleSet, to_ms
+
+Verdict: TypeAlias = Literal["yes", "no", "unknown", "error"]
+
+
+class Part(NamedTuple):
+    """Part of a condition, evaluated.
+
+    Attributes:
+      kind: of the tree of the condition: `all`, `any`, `not`, `if` or `leaf`.
+      text: as written, on one line.
+      depth: how deep it stands in the tree, the whole condition at 0.
+      verdict: `unknown` where a value that it needs isn't known.
+      seen: of a leaf, the variables that it names; None is unknown.
+      error: why it can't be evaluated.
+    """
+
+    kind: Kind
+    text: str
+    depth: int
+    verdict: Verdict
+    seen: Mapping[str, Any]
+    error: str = ""
+
+
+class Explanation(NamedTuple):
+    """What one rule says of one event.
+
+    Attributes:
+      matched: whether the condition holds.
+      in_time: whether the event is within the rule's time of validity; without that a match has no effect.
+      missing: how many comparisons would have to come out otherwise for the condition to hold; 0 if it does.
+      parts: the condition and its parts, from the whole down, from left to right.
+    """
+
+    rule: Rule
+    matched: bool
+    in_time: bool
+    missing: int
+    parts: tuple[Part, ...]
+
+
+def explain(rules: RuleSet, values: FeatureRecord | Mapping[str, Any]) -> tuple[Explanation, ...]:
+    """What each rule says of an event: matches first, then those that miss by the fewest comparisons.
+
+    Args, raises: as `RuleSet.match`.
+    """
+    known = rules.known(values)
+    found = [explain_rule(rule, known, rules) for rule in rules.rules]
+    return tuple(sorted(found, key=lambda e: (e.missing, not e.in_time)))
+
+
+def explain_rule(rule: Rule, known: Mapping[str, Any], rules: RuleSet) -> Explanation:
+    """What one rule says of an event of which this is known, as `RuleSet.known` gives it."""
+    context = cel.Context(variables=dict(known))
+    parts: list[Part] = []
+    missing = _walk(parse(tokenize(rule.when)), True, 0, rule.when, context, known, rules, parts)
+    matched = parts[0].verdict == "yes"
+    at_ms = known.get("event_time_ms")
+    in_time = at_ms is not None or (rule.valid_from is None and rule.valid_to is None)
+    if at_ms is not None:
+        in_time = (rule.valid_from is None or to_ms(rule.valid_from) <= at_ms) and (
+            rule.valid_to is None or at_ms < to_ms(rule.valid_to)
+        )
+    return Explanation(rule, matched, in_time, 0 if matched else max(missing, 1), tuple(parts))
+
+
+def _walk(
+    node: Node,
+    wanted: bool,
+    depth: int,
+    condition: str,
+    context: cel.Context,
+    known: Mapping[str, Any],
+    rules: RuleSet,
+    parts: list[Part],
+) -> int:
+    """Adds the parts of a node; returns how many leaves keep it from being as wanted."""
+    text = text_of(condition, node.tokens)
+    verdict, error = _evaluate(text, context)
+    seen = {} if node.kind != "leaf" else _seen(node, known, rules)
+    parts.append(Part(node.kind, " ".join(text.split()), depth, verdict, seen, error))
+
+    def below(part: Node, want: bool) -> int:
+        return _walk(part, want, depth + 1, condition, context, known, rules, parts)
+
+    if node.kind == "leaf":
+        return int(verdict != ("yes" if wanted else "no"))
+    if node.kind == "not":
+        return below(node.parts[0], not wanted)
+    if node.kind == "if":
+        # Whichever side is nearer; the side chosen now costs nothing to choose.
+        taken = _walk(node.parts[0], True, depth + 1, condition, context, known, rules, parts)
+        other = 0 if parts[-1].verdict == "no" else 1
+        return min(taken + below(node.parts[1], wanted), other + below(node.parts[2], wanted))
+    counts = [below(part, wanted) for part in node.parts]
+    return sum(counts) if (node.kind == "all") == wanted else min(counts)
+
+
+def _evaluate(text: str, context: cel.Context) -> tuple[Verdict, str]:
+    try:
+        value = cel.compile(text).execute(context)
+    except NO_MATCH_ERRORS as error:
+        if str(error).startswith("Undefined variable"):
+            return "unknown", ""
+        return "error", " ".join(str(error).split())
+    return "yes" if value is True else "no", ""
+
+
+def _seen(node: Node, known: Mapping[str, Any], rules: RuleSet) -> dict[str, Any]:
+    vocabulary = rules.vocabulary
+    names = (token.text for token in node.tokens if token.kind == "name")
+    variables = (vocabulary.presence.get(name, name) for name in names)
+    return {name: known.get(name) for name in dict.fromkeys(variables) if name in vocabulary.variables}
