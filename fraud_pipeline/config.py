@@ -9,6 +9,7 @@ import msgspec
 
 from fraud_pipeline.errors import UsageError
 from transforms.aggregation import AggregationConfig
+from transforms.cases import CaseConfig
 from transforms.entities import DEFAULT_ENTITIES, EntityConfig
 from transforms.hybrid import Clock, wall_clock
 from transforms.parsing import Limits
@@ -50,6 +51,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
       limits: what a message may be.
       rules: how events are scored; None for those shipped.
       entities: what stands behind an event besides its user, and what is computed of it.
+      cases: what makes a case, of which people get one alert.
       clock: processing time of the runner; only a replay's differs from the wall clock.
 
     Raises:
@@ -64,6 +66,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     rules: RuleSet | None = None
     entities: EntityConfig = DEFAULT_ENTITIES
+    cases: CaseConfig = CaseConfig()
     clock: Clock = wall_clock
 
     def __post_init__(self) -> None:

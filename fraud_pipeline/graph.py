@@ -19,6 +19,7 @@ from fraud_pipeline.config import PipelineConfig, default_rules
 from transforms.alerts import Alert
 from transforms.backfill import BackfillAggregation
 from transforms.events import DeadLetter, Envelope, Label, Message
+from transforms.features import FEATURES
 from transforms.hybrid import HybridAggregation
 from transforms.parse_events import IntakeCount, ParseEvents
 from transforms.raise_alerts import RaiseAlerts
@@ -62,7 +63,8 @@ def build(events: PCollection[Message], config: PipelineConfig) -> Outputs:
         session_rollups=scores
         | "RollupSessions"
         >> RollupSessions(config.gap_seconds, config.grace_seconds, None if config.bounded else EARLY_SECONDS),
-        alerts=scores | "RaiseAlerts" >> RaiseAlerts(),
+        alerts=scores
+        | "RaiseAlerts" >> RaiseAlerts(config.cases, (*FEATURES, *config.entities.features), bounded=config.bounded),
         labels=split.labels,
         dead_letters=(parsed.dead_letters, aggregated.dead_letters) | "DeadLetters" >> beam.Flatten(),
         intake=parsed.intake,

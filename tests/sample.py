@@ -15,7 +15,8 @@ from typing import Any
 
 from fraud_pipeline.tables import rows as build
 from transforms.aggregation import Aggregation, AggregationConfig, MemoryLog
-from transforms.alerts import alert
+from transforms.case_state import CaseState
+from transforms.cases import CaseConfig, Cases, matters
 from transforms.events import DeadLetter, Envelope, IntakeCount, Label, Message
 from transforms.parsing import parse
 from transforms.records import FeatureRecord, Score, SessionRecord
@@ -189,13 +190,17 @@ def sample() -> dict[str, list[dict[str, Any]]]:
     messages = _messages()
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in build.ROW_BUILDERS}
     latest: dict[tuple[str, str], Score] = {}
+    cases = Cases(CaseConfig())
+    case_states: dict[str, CaseState | None] = {}
     for at_ms, record in _records(messages):
         if isinstance(record, FeatureRecord):
             decision = score(record, RULES)
             latest[record.event.user_id, record.event.event_id] = decision
             tables["scores"].append(build.score_row(decision, at_ms))
-            if raised := alert(decision):
-                tables["alerts"].append(build.alert_row(raised, at_ms))
+            if matters(decision):
+                step = cases.on_score(case_states.get(decision.record.event.user_id), decision)
+                case_states[decision.record.event.user_id] = step.state
+                tables["alerts"] += [build.alert_row(told, at_ms) for told in step.alerts]
         elif isinstance(record, SessionRecord):
             tables["sessions"].append(build.session_row(record, at_ms))
             tables["session_rollups"] += [build.session_rollup_row(r, at_ms) for r in _rollups(record, latest)]

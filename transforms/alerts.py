@@ -1,130 +1,184 @@
-"""Alerts: what a person is told about an event that isn't simply allowed."""
+"""Alerts: what a person is told of a case."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from transforms.conditions import shorten
-from transforms.events import Activity, Login, Payment, Signup
-from transforms.features import FEATURE_INDEX, FEATURES, WINDOW_WORDS, Feature
-from transforms.records import FeatureRecord, Score, session_id
-from transforms.rules import SEVERITIES
+from transforms.events import Activity, Claim, Login, Payment, Signup
+from transforms.features import WINDOW_WORDS, Feature
 
-MAX_EVIDENCE = 12
-"""Features named in a summary, those of the most severe rules first."""
+Status: TypeAlias = Literal["open", "closed", "withdrawn", "merged"]
+Change: TypeAlias = Literal[
+    "OPENED", "ESCALATED", "EXTENDED", "CORRECTED", "REOPENED", "GREW", "CLOSED", "WITHDRAWN", "MERGED"
+]
+"""What made a version: the first event; a higher severity or action; a new reason; a late event that changed a verdict;
+suspicious again after it was withdrawn; twice as many events as told before; the cool-down has passed; no event of it
+is suspicious any more; a later event showed that it is part of another case."""
+
+QUIET: frozenset[str] = frozenset({"GREW", "CLOSED"})
+"""Changes that go to the table only: there is nothing in them to act on."""
 
 
-class Alert(msgspec.Struct, frozen=True, gc=False):
-    """An event that is reviewed or blocked, as far as it is known at `version`.
+class RuleEvidence(msgspec.Struct, frozen=True, gc=False):
+    """A rule that fired on an event of the case."""
+
+    rule_id: str
+    reason_code: str
+    severity: str
+
+
+class FeatureEvidence(msgspec.Struct, frozen=True, gc=False):
+    """A feature that the rules looked at: its value for the leading event, its unit, and both in words."""
+
+    name: str
+    value: bool | int | float
+    unit: str
+    text: str
+
+
+class EventEvidence(msgspec.Struct, frozen=True, gc=False):
+    """An event of the case.
 
     Attributes:
-      alert_id: 32 hex digits, a function of user and event: a corrected or repeated alert has the same.
-      event_time_ms: time of the event, epoch ms.
-      score: in [0, 1].
-      action: `review` or `block`.
+      what: such as `payment of 1,299.00 EUR`.
+      fields: those of the event's fields that were asked for, by name.
+    """
+
+    event_id: str
+    user_id: str
+    event_time_ms: int
+    what: str
+    score: float
+    action: str
+    fields: dict[str, Any]
+
+
+class Alert(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A case as it is known at `version`.
+
+    Attributes:
+      alert_id: 32 hex digits; the same in all versions, and the same again where the job runs again.
+      version: the highest one of an `alert_id` is the one that counts.
+      status: `open`, `closed` (no event for the length of the cool-down), `withdrawn`, or `merged` into another.
+      change: what made this version.
+      key_field, key: what the case is about: `user_id` and the user, unless configured otherwise.
+      user_id, session_id, event_id, event_time_ms, score, rules_version: of the leading event, the most suspicious.
+      action: the strictest among its events: `review` or `block`; `allow` when it is withdrawn.
       severity: the highest among the fired rules.
       reason_codes: of the fired rules, the most severe first, each once.
-      fired_rules: ids of the fired rules, in the same order.
+      fired_rules: ids of the rules that fired on any of its events, in the same order.
       summary: a sentence for people, without card tokens, addresses or devices.
-      version: the version of the score; the highest one of an `alert_id` is the one that counts.
+      first_event_ms, last_event_ms: time of the first and of the last event, epoch ms.
+      event_count: how many events.
+      approximate: there were more events than are remembered one by one; corrections of old ones may not count.
+      rules, features, events: the evidence; at most some events, the most suspicious ones, in order of time.
+      merged_into: where it is merged, the alert that it is part of now.
     """
 
     alert_id: str
+    version: int
+    status: Status
+    change: Change
+    key_field: str
+    key: str
     user_id: str
     session_id: str
     event_id: str
     event_time_ms: int
     score: float
+    rules_version: str
     action: str
     severity: str
     reason_codes: tuple[str, ...]
     fired_rules: tuple[str, ...]
     summary: str
-    version: int
-
-
-def alert(score: Score) -> Alert | None:
-    """The alert that a score raises, or None where the event is allowed.
-
-    An event is scored again when late events change its features. If it still alerts, this is the same alert with a
-    higher version. If it no longer does, there is no alert that says so: the newer score says `allow`, and a reader
-    of current alerts keeps those whose event's latest score isn't (the view `current_alerts` does).
-    """
-    if score.action == "allow":
-        return None
-    event = score.record.event
-    severity = max((rule.severity for rule in score.fired), key=SEVERITIES.index)
-    return Alert(
-        alert_id=alert_id(event.user_id, event.event_id),
-        user_id=event.user_id,
-        session_id=session_id(event.user_id, score.record.session_start_ms),
-        event_id=event.event_id,
-        event_time_ms=event.event_time_ms,
-        score=score.score,
-        action=score.action,
-        severity=severity,
-        reason_codes=tuple(dict.fromkeys(rule.reason_code for rule in score.fired)),
-        fired_rules=tuple(rule.rule_id for rule in score.fired),
-        summary=_summary(score, severity),
-        version=score.record.version,
-    )
-
-
-def alert_id(user_id: str, event_id: str) -> str:
-    """The id of the alert on an event: 32 hex digits, the same whenever and wherever it is computed."""
-    # The length keeps ("a", "bc") and ("ab", "c") apart.
-    key = f"{len(user_id)}:{user_id}{event_id}".encode()
-    return hashlib.blake2b(key, digest_size=16).hexdigest()
+    first_event_ms: int
+    last_event_ms: int
+    event_count: int
+    approximate: bool
+    rules: tuple[RuleEvidence, ...]
+    features: tuple[FeatureEvidence, ...]
+    events: tuple[EventEvidence, ...]
+    merged_into: str | None = None
 
 
 _VERBS = {"review": "Review", "block": "Block"}
+_ABOUT = {
+    "card_id": "one card",
+    "device_id": "one device",
+    "ip": "one IP address",
+    "merchant_id": "one merchant",
+    "payee_id": "one payee",
+    "referrer_id": "one referrer",
+    "promotion_id": "one promotion",
+}
 
 
-def _summary(score: Score, severity: str) -> str:
-    event = score.record.event
-    when = datetime.fromtimestamp(event.event_time_ms / 1000, UTC)
-    where = f" from {_plain(event.country, 8)}" if event.country else ""
-    reasons = ", ".join(dict.fromkeys(_words(rule.reason_code) for rule in score.fired))
-    seen = _evidence(score.record, (name for rule in score.fired for name in rule.inputs))
+def summary(
+    *,
+    action: str,
+    severity: str,
+    reason_codes: tuple[str, ...],
+    key_field: str,
+    user_id: str,
+    what: str,
+    place: str | None,
+    event_ms: int,
+    score: float,
+    event_count: int,
+    first_ms: int,
+    last_ms: int,
+    features: tuple[FeatureEvidence, ...],
+) -> str:
+    """A case in one sentence, and what was seen in another. Never holds the key's value, but for a user's."""
+    user = f"user {plain(user_id, 64)}"
+    where = f" from {plain(place, 8)}" if place else ""
+    reasons = ", ".join(words(code) for code in reason_codes) or "a decision without a rule"
+    grade = f"(score {score:.2f}, {severity})"
+    seen = f". Seen: {', '.join(feature.text for feature in features)}" if features else ""
+    if event_count == 1:
+        return f"{_VERBS[action]} the {what} of {user} at {_time(event_ms)} UTC{where}: {reasons} {grade}{seen}."
+    about = f"of {user}" if key_field == "user_id" else f"on {_ABOUT.get(key_field, f'one {key_field}')}"
+    of_whom = "" if key_field == "user_id" else f" of {user}"
     return (
-        f"{_VERBS[score.action]} the {_what(event)} of user {_plain(event.user_id, 64)} at {when:%Y-%m-%d %H:%M:%S} "
-        f"UTC{where}: {reasons} (score {score.score:.2f}, {severity}){f'. Seen: {seen}' if seen else ''}."
+        f"{_VERBS[action]} {event_count:,} events {about} from {_time(first_ms)} to {_time(last_ms)} UTC: "
+        f"{reasons} {grade}. Most suspicious: the {what}{of_whom} at {_time(event_ms)} UTC{where}{seen}."
     )
 
 
-def _what(event: Activity) -> str:
-    if isinstance(event, Login):
-        return "successful login" if event.outcome == "success" else "failed login"
-    if isinstance(event, Payment):
-        return f"payment of {money(event.amount_minor, event.currency)}"
-    return "signup" if isinstance(event, Signup) else f"claim of promotion {_plain(event.promotion_id, 64)}"
+def describe(event: Activity) -> str:
+    """An event in words, without whom it concerns: `payment of 1,299.00 EUR`, `failed login`."""
+    match event:
+        case Login():
+            return "successful login" if event.outcome == "success" else "failed login"
+        case Payment():
+            return f"payment of {money(event.amount_minor, event.currency)}"
+        case Signup():
+            return "sign-up"
+        case Claim():
+            return f"claim of promotion {plain(event.promotion_id, 32)}"
 
 
-def _evidence(record: FeatureRecord, names: Iterable[str]) -> str:
-    known = [
-        _wording(FEATURES[FEATURE_INDEX[name]], record.features[FEATURE_INDEX[name]])
-        for name in dict.fromkeys(names)
-        if name in FEATURE_INDEX and record.features[FEATURE_INDEX[name]] is not None
-    ]
-    more = f", and {len(known) - MAX_EVIDENCE} more" if len(known) > MAX_EVIDENCE else ""
-    return ", ".join(known[:MAX_EVIDENCE]) + more
-
-
-def _wording(feature: Feature, value: Any) -> str:
-    """`login_failure_count_10m`, 12 -> `login failure count in the last 10 minutes: 12 events`."""
-    name, _, window = feature.name.rpartition("_")
+def feature_evidence(name: str, value: bool | int | float, features: Mapping[str, Feature]) -> FeatureEvidence:
+    """A feature's value with its unit: `login_failure_count_10m`, 12 -> `login failure count in the last 10 minutes:
+    12 events`. One that is no longer declared is given as it is."""
+    feature = features.get(name)
+    if feature is None:
+        return FeatureEvidence(name, value, "", f"{name}: {value}")
+    stem, _, window = name.rpartition("_")
     span = f" in the last {WINDOW_WORDS[window]}" if window in WINDOW_WORDS else ""
-    words = (name if span else feature.name).replace("_minor", "").removesuffix("_kmh").removesuffix("_km")
-    words = words.removeprefix("is_").replace("_", " ") + span
+    said = (stem if span else name).replace("_minor", "").removesuffix("_kmh").removesuffix("_km")
+    said = said.removeprefix("is_").replace("_", " ") + span
     if feature.type == "bool":
-        return f"{words}: {'yes' if value else 'no'}"
+        return FeatureEvidence(name, value, feature.unit, f"{said}: {'yes' if value else 'no'}")
     number = f"{value:,}" if feature.type == "int" else f"{value:,.1f}"
-    return f"{words}: {number}" + ("" if feature.unit == "ratio" else f" {feature.unit}")
+    unit = "" if feature.unit == "ratio" else f" {feature.unit}"
+    return FeatureEvidence(name, value, feature.unit, f"{said}: {number}{unit}")
 
 
 _NO_DECIMALS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
@@ -146,10 +200,15 @@ def money(amount_minor: int, currency: str) -> str:
     return f"{sign}{whole:,}{f'.{part:0{decimals}d}' if decimals else ''} {currency}"
 
 
-def _words(reason_code: str) -> str:
+def words(reason_code: str) -> str:
+    """A reason code in words: `CARD_TESTING` is `card testing`."""
     return reason_code.replace("_", " ").lower()
 
 
-def _plain(text: str, limit: int) -> str:
+def plain(text: str, limit: int) -> str:
     """Text from outside, safe to show: on one line, short, without control or direction characters."""
     return shorten("".join(c if c.isprintable() else " " for c in text), limit)
+
+
+def _time(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"

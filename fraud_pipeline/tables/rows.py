@@ -41,6 +41,7 @@ __all__ = [
     "ROW_BUILDERS",
     "Row",
     "RowError",
+    "alert_evidence",
     "alert_row",
     "dead_letter_row",
     "intake_row",
@@ -175,7 +176,7 @@ def session_rollup_row(rollup: SessionRollup, emitted_ms: int) -> Row:
 
 
 def alert_row(alert: Alert, emitted_ms: int) -> Row:
-    """The row of `alerts` for an alert raised at `emitted_ms`."""
+    """The row of `alerts` for a version of a case told at `emitted_ms`."""
     return {
         "alert_id": alert.alert_id,
         "user_id": alert.user_id,
@@ -190,6 +191,38 @@ def alert_row(alert: Alert, emitted_ms: int) -> Row:
         "summary": alert.summary,
         "version": alert.version,
         "emitted_time": timestamp(emitted_ms),
+        "status": alert.status,
+        "change": alert.change,
+        "case_field": alert.key_field,
+        "case_key": alert.key,
+        "first_event_time": timestamp(alert.first_event_ms),
+        "last_event_time": timestamp(alert.last_event_ms),
+        "event_count": alert.event_count,
+        "approximate": alert.approximate,
+        "event_ids": [event.event_id for event in alert.events],
+        "evidence": msgspec.json.encode(alert_evidence(alert)).decode(),
+        "rules_version": alert.rules_version,
+        "merged_into": alert.merged_into,
+    }
+
+
+def alert_evidence(alert: Alert) -> dict[str, Any]:
+    """Why an alert was raised, as JSON values: rules, features with units, events."""
+    return {
+        "rules": [msgspec.to_builtins(rule) for rule in alert.rules],
+        "features": [msgspec.to_builtins(feature) for feature in alert.features],
+        "events": [
+            {
+                "event_id": event.event_id,
+                "user_id": event.user_id,
+                "event_time": timestamp(event.event_time_ms),
+                "what": event.what,
+                "score": event.score,
+                "action": event.action,
+                "fields": event.fields,
+            }
+            for event in alert.events
+        ],
     }
 
 

@@ -214,23 +214,51 @@ SESSION_ROLLUPS = Table(
 ALERTS = Table(
     name="alerts",
     description=(
-        "Events to review or block, for people. A row each time such an event is scored. The view current_alerts has "
-        "one row for each alert whose event is still not allowed."
+        "Cases for people: suspicious events of a user, or of what cases are configured to be about, put together. A "
+        "row each time a case changes so that somebody should know, each time its number of events has doubled, and "
+        "when it is closed. The view current_alerts has one row for each case that stands."
     ),
     columns=(
-        _required("alert_id", "STRING", "The alert: the same for the same event."),
-        _USER,
+        _required("alert_id", "STRING", "The case: the same in all its rows."),
+        _required("user_id", "STRING", "The user of the leading event, which is the most suspicious one of the case."),
         _SESSION_ID,
-        _EVENT,
-        _EVENT_TIME,
-        _required("score", "FLOAT64", "Suspicion, 0 to 1."),
-        _required("action", "STRING", "review or block."),
+        _required("event_id", "STRING", "The leading event, unique within the user."),
+        _required("event_time", "TIMESTAMP", "When the leading event happened."),
+        _required("score", "FLOAT64", "Suspicion of the leading event, 0 to 1."),
+        _required("action", "STRING", "The strictest of its events': review or block; allow where it is withdrawn."),
         _required("severity", "STRING", "Highest severity among the fired rules: low, medium, high or critical."),
         _list("reason_codes", "Reasons of the fired rules, most severe first, each once."),
-        _list("fired_rules", "Ids of the rules that fired, in the same order."),
+        _list("fired_rules", "Ids of the rules that fired on any of its events, in the same order."),
         _required("summary", "STRING", "A sentence for people."),
-        _required("version", "INT64", "Version of the score; of an alert's rows the highest one counts."),
+        _required("version", "INT64", "Increases with each row of the case; the highest one counts."),
         _EMITTED,
+        Column(
+            "status",
+            "STRING",
+            "open, closed (no event for a cool-down), withdrawn or merged. Null means open.",
+        ),
+        Column(
+            "change",
+            "STRING",
+            "OPENED, ESCALATED (severity or action grew), EXTENDED (a new reason), CORRECTED (a late "
+            "event changed a verdict), REOPENED, GREW (twice the events), CLOSED, WITHDRAWN (all its events are "
+            "allowed by now), MERGED.",
+        ),
+        Column("case_field", "STRING", "What the case is about: user_id, unless configured otherwise."),
+        Column("case_key", "STRING", "Which user, or which of what the case is about."),
+        Column("first_event_time", "TIMESTAMP", "When the first of its events happened."),
+        Column("last_event_time", "TIMESTAMP", "When the last of its events happened."),
+        Column("event_count", "INT64", "How many events it has; 0 where it is withdrawn or merged."),
+        Column("approximate", "BOOL", "It has more events than are remembered one by one."),
+        _list("event_ids", "Its most suspicious events, in order of time; not all where there are many."),
+        Column(
+            "evidence",
+            "STRING",
+            "JSON: rules (rule_id, reason_code, severity), features of the leading event that they looked at (name, "
+            "value, unit, text), events (event_id, user_id, event_time, what, score, action, fields).",
+        ),
+        Column("rules_version", "STRING", "Hash of the rules that decided on the leading event."),
+        Column("merged_into", "STRING", "Where it is merged: the alert_id that it is part of now."),
     ),
     partition="event_time",
     cluster=("user_id", "event_id"),
