@@ -1,8 +1,6 @@
-"""Alerts: which scores raise one, that a correction is the same alert again, and what people read."""
+"""Alerts on single events: which scores raise one, and what people read."""
 
 from __future__ import annotations
-
-import re
 
 import pytest
 from hypothesis import given
@@ -10,7 +8,10 @@ from hypothesis import strategies as st
 from scored import MINUTE, NOON_MS, login, payment, record, rule, rules
 
 from fraud_pipeline.rules import read_rules
-from transforms.alerts import MAX_EVIDENCE, Alert, alert, alert_id, money
+from transforms.alerts import Alert, describe, feature_evidence, money
+from transforms.case_findings import MAX_EVIDENCE
+from transforms.cases import CaseConfig, Cases, matters
+from transforms.events import Claim, Signup
 from transforms.features import FEATURES
 from transforms.records import FeatureRecord
 from transforms.rule_file import load_rules
@@ -18,19 +19,21 @@ from transforms.rules import RuleSet
 from transforms.scoring import score
 
 SHIPPED = read_rules()
+MACHINE = Cases(CaseConfig())
 
 
 def raised(found: FeatureRecord, rules: RuleSet = SHIPPED) -> Alert:
-    result = alert(score(found, rules))
-    assert result is not None
+    (result,) = MACHINE.on_score(None, score(found, rules)).alerts
     return result
 
 
 def test_an_allowed_event_raises_nothing() -> None:
-    assert alert(score(record(), SHIPPED)) is None
+    assert not matters(score(record(), SHIPPED))
     weak = rules("is_new_ip", weight=0.49)
-    assert score(record(is_new_ip=True), weak).fired
-    assert alert(score(record(is_new_ip=True), weak)) is None
+    decided = score(record(is_new_ip=True), weak)
+    assert decided.fired
+    assert not matters(decided)
+    assert MACHINE.on_score(None, decided).alerts == []
 
 
 def test_an_alert_names_every_reason_the_most_severe_first() -> None:
@@ -52,36 +55,6 @@ def test_an_alert_names_every_reason_the_most_severe_first() -> None:
 def test_a_reason_of_two_rules_stands_once() -> None:
     both = rule("a", "is_new_ip") + rule("b", "is_new_ip").replace("reason_code: B", "reason_code: A")
     assert raised(record(is_new_ip=True), load_rules("rules:\n" + both)).reason_codes == ("A",)
-
-
-def test_a_corrected_score_is_the_same_alert_with_a_higher_version() -> None:
-    event = login(0, "failure")
-    first = raised(record(event, version=3, failures_in_a_row=7, login_failure_count_10m=7))
-    later = raised(
-        record(
-            event,
-            version=9,
-            trigger="LATE",
-            failures_in_a_row=12,
-            login_failure_count_10m=12,
-            login_failure_count_1d=12,
-        )
-    )
-    assert later.alert_id == first.alert_id
-    assert later.version > first.version
-    assert later.score > first.score
-    assert alert(score(record(event, version=12, trigger="LATE", failures_in_a_row=2), SHIPPED)) is None
-
-
-def test_the_id_is_of_user_and_event_alone() -> None:
-    assert alert_id("u", "e1") == alert_id("u", "e1") == "ea183f54c23adb6b1c2986d45002c63a"
-    assert len({alert_id("u", "e1"), alert_id("u", "e2"), alert_id("v", "e1")}) == 3
-    assert alert_id("a", "bc") != alert_id("ab", "c")
-
-
-@given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))
-def test_no_two_events_share_an_id(a: tuple[str, str], b: tuple[str, str]) -> None:
-    assert (alert_id(*a) == alert_id(*b)) == (a == b)
 
 
 def test_the_summary_is_a_sentence_with_values_and_units() -> None:
@@ -137,9 +110,18 @@ def test_text_from_outside_stays_on_one_short_line(user_id: str, country: str) -
 def test_only_the_first_of_many_values_are_shown() -> None:
     counts = [f.name for f in FEATURES if f.type == "int"]
     wide = rules(" && ".join(f"{name} >= 0" for name in counts))
-    summary = raised(record(), wide).summary
-    assert len(re.findall(r": 0 ", summary)) == MAX_EVIDENCE
-    assert f"and {len(counts) - MAX_EVIDENCE} more." in summary
+    assert [f.value for f in raised(record(), wide).features] == MAX_EVIDENCE * [0]
+
+
+def test_events_of_each_type_are_described() -> None:
+    common = {"event_id": "e", "user_id": "u", "event_time_ms": 0}
+    assert describe(login(outcome="failure")) == "failed login"
+    assert describe(Signup(**common)) == "sign-up"  # type: ignore[arg-type]
+    assert describe(Claim(**common, promotion_id="WELCOME")) == "claim of promotion WELCOME"  # type: ignore[arg-type]
+
+
+def test_a_feature_that_is_no_longer_declared_is_given_as_it_is() -> None:
+    assert feature_evidence("gone_count_1h", 3, {}).text == "gone_count_1h: 3"
 
 
 def test_unknown_values_are_not_shown() -> None:
