@@ -15,7 +15,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["transforms*", "fraud_pipeline*"]),
-    package_data={"fraud_pipeline": ["py.typed", "rules/*.yaml", "tables/sql/*.sql"], "transforms": ["py.typed", "*.yaml"]},
+    package_data={
+        "fraud_pipeline": ["py.typed", "rules/*.yaml", "tables/sql/*.sql"],
+        "transforms": ["py.typed", "*.yaml"],
+    },
     install_requires=[
         BEAM,
         "common-expression-language>=0.10,<0.11",  # CEL in Rust; compile() and Context changed between minors

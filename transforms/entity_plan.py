@@ -1,0 +1,115 @@
+"""What an entity's features need, worked out once: columns of the state, and for each answer which slots to fill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from transforms.entities import Entity, EntityFeature
+from transforms.entity_keys import PAYMENT, FieldReader
+from transforms.entity_state import Layout
+from transforms.events import Event
+
+Outs = list[tuple[int, int]]
+"""Slots of the answer with the index of their window."""
+
+
+class Plan:
+    """How the features of an entity are computed. An answer has a slot for each feature, and more for what shares need.
+
+    Attributes:
+      layout: names of the state's columns.
+      windows: lengths of the windows without delay in ms, from the longest to the shortest.
+      horizon_ms: how far back the farthest window reaches.
+      counts: (kinds or None for all, slots).
+      sums, sum_outs: the kind of each sum, and (sum, slots).
+      tracks: (reader, kinds) of the values that are counted by their different ones.
+      distinct_outs: (track, slots from the shortest to the longest window).
+      delayed: (delay in ms, [(slot, window in ms, aggregate)]).
+      shares: (slot, slot of the fraud count, slot of the payment count).
+      extra: how many slots there are beyond the features.
+      total_of_kind: columns of the checkpoints that count a kind.
+      given_up: (slot, column, delay, window) of slots that checkpoints add to.
+      samples, sampled: (track, window in ms) of each sample, and the slot it adds to.
+    """
+
+    def __init__(self, entity: Entity) -> None:
+        features = list(entity.features)
+        self.shares: list[tuple[int, int, int]] = []
+        for i, feature in enumerate(entity.features):
+            if feature.aggregate == "fraud_share":
+                self.shares.append((i, len(features), len(features) + 1))
+                features += [_as(feature, "fraud_count"), _as(feature, "payment_count")]
+        self.extra = len(features) - len(entity.features)
+        self.slots = len(features)
+        self.horizon_ms = entity.horizon_ms
+        plain = [f for f in features if f.aggregate in ("count", "sum", "distinct")]
+        self.windows = sorted({f.window_ms for f in plain}, reverse=True)
+        whole_role = entity.events if entity.fed_by else None
+
+        counts: dict[tuple[int, ...] | None, Outs] = {}
+        sums: dict[int, Outs] = {}
+        tracks: dict[tuple[str, tuple[int, ...]], Outs] = {}
+        delays: dict[int, list[tuple[int, int, str]]] = {}
+        totals: dict[str, tuple[int, ...]] = {}
+        samples: list[tuple[int, int, int]] = []
+        slots: list[tuple[int, str, int, int]] = []
+        for i, feature in enumerate(features):
+            codes = tuple(k | 8 * feature.role for k in feature.kinds)
+            if feature.aggregate == "count":
+                whole = not feature.role and codes == entity.events
+                counts.setdefault(whole_role if whole else codes, []).append((i, self._window(feature)))
+                slots.append((i, _name("count", codes), 0, feature.window_ms))
+                totals[_name("count", codes)] = codes
+            elif feature.aggregate == "sum":
+                sums.setdefault(PAYMENT | 8 * feature.role, []).append((i, self._window(feature)))
+                slots.append((i, f"sum:{PAYMENT | 8 * feature.role}", 0, feature.window_ms))
+            elif feature.aggregate == "distinct":
+                tracks.setdefault((feature.field, codes), []).append((i, self._window(feature)))
+                samples.append((i, list(tracks).index((feature.field, codes)), feature.window_ms))
+            elif feature.aggregate != "fraud_share":
+                delays.setdefault(feature.delay_ms, []).append((i, feature.window_ms, feature.aggregate))
+                name = _name("count", (PAYMENT,)) if feature.aggregate == "payment_count" else feature.aggregate
+                slots.append((i, name, feature.delay_ms, feature.window_ms))
+                if feature.aggregate == "payment_count":
+                    totals[name] = (PAYMENT,)
+
+        self.counts = list(counts.items())
+        self.sums = list(sums)
+        self.sum_outs = list(enumerate(sums.values()))
+        self.tracks: list[tuple[Callable[[Event], str | None], frozenset[int]]] = [
+            (FieldReader([field]), frozenset(codes)) for field, codes in tracks
+        ]
+        self.distinct_outs = [(t, sorted(outs, key=lambda out: -out[1])) for t, outs in enumerate(tracks.values())]
+        self.delayed = list(delays.items())
+        names = [*totals, *(f"sum:{code}" for code in self.sums)]
+        self.first_sum = len(totals)
+        if delays:
+            self.labelled, self.fraud = len(names), len(names) + 1
+            names += ["labelled_count", "fraud_count"]
+        self.total_of_kind: dict[int, list[int]] = {}
+        for column, codes in enumerate(totals.values()):
+            for code in codes:
+                self.total_of_kind.setdefault(code, []).append(column)
+        self.given_up = [(i, names.index(name), delay, window) for i, name, delay, window in slots]
+        self.verdict_columns = frozenset(c for c, name in enumerate(names) if name in ("labelled_count", "fraud_count"))
+        self.samples = [(track, window) for _, track, window in samples]
+        self.sampled = [i for i, _, _ in samples]
+        track_names = [_name(field, codes) for field, codes in tracks]
+        self.layout = Layout(
+            tracks=tuple(track_names),
+            sums=tuple(names[self.first_sum : self.first_sum + len(self.sums)]),
+            totals=tuple(names),
+            samples=tuple(f"{track_names[track]}/{window}" for track, window in self.samples),
+        )
+
+    def _window(self, feature: EntityFeature) -> int:
+        return self.windows.index(feature.window_ms)
+
+
+def _as(feature: EntityFeature, aggregate: Any) -> EntityFeature:
+    return EntityFeature(feature.feature, aggregate, feature.kinds, 0, feature.window_ms, feature.delay_ms)
+
+
+def _name(what: str, codes: tuple[int, ...]) -> str:
+    return f"{what}:{','.join(map(str, codes))}"

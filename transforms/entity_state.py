@@ -1,0 +1,217 @@
+"""The state of one entity, and its bytes: compact, explicit and versioned, so that it outlives a release.
+
+Byte 0 is the format version, the rest MessagePack of `_State`; columns are little-endian. The layout names what the
+columns hold, so that a declaration can change under a running job: columns that are still wanted are kept, new ones
+start empty, and answers that would need their past are approximate.
+
+A change of format raises `VERSION`, keeps a decoder for the one before, and adds its golden bytes to the tests.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import Any
+
+import msgspec
+
+from transforms.entity_checkpoints import Checkpoints
+from transforms.entity_distinct import RecentValues
+from transforms.entity_verdicts import Verdicts
+
+VERSION = 1
+NEVER = -(1 << 62)
+"""A time before all others."""
+
+if sys.byteorder != "little":
+    raise ImportError("state is stored little-endian: run workers on x86-64 or ARM64")
+
+
+class Layout(msgspec.Struct, frozen=True, array_like=True):
+    """What the columns of a state hold, by name.
+
+    Attributes:
+      tracks: per-event columns of values of which different ones are counted.
+      sums: per-event columns of running sums.
+      totals: columns of the checkpoints.
+      samples: samples of values given up with their points.
+    """
+
+    tracks: tuple[str, ...]
+    sums: tuple[str, ...]
+    totals: tuple[str, ...]
+    samples: tuple[str, ...]
+
+
+class EntityState:
+    """What is remembered of an entity. Points are in the order of event time, ties by the hash of the event id.
+
+    Attributes:
+      newest_ms: event time of the newest event or label.
+      floor_ms: no event after this time has been given up; windows that begin here or later are exact.
+      verdict_floor_ms: the same of verdicts.
+      times, ids, kinds: of each point its time, id hash (8 bytes) and kind (a byte, plus 8 for the second role).
+      tracks: of each point the hash of a value, 8 bytes each, zeros for none.
+      bases, sums: the running sum up to the point, modulo 2**64, and before the first.
+      checkpoints, samples: what is left of points that were given up; None as long as none was.
+      verdicts: labels; None as long as there are none.
+    """
+
+    __slots__ = (
+        "bases",
+        "checkpoints",
+        "floor_ms",
+        "ids",
+        "kinds",
+        "newest_ms",
+        "samples",
+        "sums",
+        "times",
+        "tracks",
+        "verdict_floor_ms",
+        "verdicts",
+    )
+
+    def __init__(self, layout: Layout) -> None:
+        self.newest_ms = NEVER
+        self.floor_ms = NEVER
+        self.verdict_floor_ms = NEVER
+        self.times: array[int] = array("q")
+        self.ids = b""
+        self.kinds = b""
+        self.tracks = [b""] * len(layout.tracks)
+        self.bases = [0] * len(layout.sums)
+        self.sums: list[array[int]] = [array("Q") for _ in layout.sums]
+        self.checkpoints: Checkpoints | None = None
+        self.samples: list[RecentValues] | None = None
+        self.verdicts: Verdicts | None = None
+
+
+class _State(msgspec.Struct, array_like=True, gc=False):
+    layout: str
+    newest_ms: int
+    floor_ms: int
+    times: bytes
+    ids: bytes
+    kinds: bytes
+    tracks: list[bytes]
+    bases: list[int]
+    sums: list[bytes]
+    verdict_floor_ms: int = NEVER
+    verdicts: tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, int] | None = None
+    ends: bytes = b""
+    totals: list[bytes] | None = None
+    samples: list[tuple[int, bytes, bytes, bytes]] | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_State).decode
+_VERSION_BYTE = bytes((VERSION,))
+
+
+class StateCodec:
+    """Writes and reads states of one layout.
+
+    Args:
+      layout: of the states that are written, and that are given back.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._name = msgspec.json.encode(layout).decode()
+
+    def encode(self, state: EntityState) -> bytes:
+        """A state as bytes of the newest version."""
+        packed = _State(
+            self._name,
+            state.newest_ms,
+            state.floor_ms,
+            state.times.tobytes(),
+            state.ids,
+            state.kinds,
+            state.tracks,
+            state.bases,
+            [column.tobytes() for column in state.sums],
+        )
+        verdicts = state.verdicts
+        if verdicts is not None:
+            packed.verdict_floor_ms = state.verdict_floor_ms
+            packed.verdicts = (
+                verdicts.targets.tobytes(),
+                verdicts.target_ids,
+                verdicts.times.tobytes(),
+                verdicts.ids,
+                verdicts.flags,
+                verdicts.labelled.tobytes(),
+                verdicts.fraud.tobytes(),
+                verdicts.newest_ms,
+            )
+        if state.checkpoints is not None:
+            packed.ends = state.checkpoints.ends.tobytes()
+            packed.totals = [column.tobytes() for column in state.checkpoints.totals]
+        if state.samples is not None:
+            packed.samples = [(s.level, s.seen.tobytes(), s.hashes, s.levels) for s in state.samples]
+        return _VERSION_BYTE + _encode(packed)
+
+    def decode(self, data: bytes) -> EntityState:
+        """A state from bytes of this or an older version, brought to this layout.
+
+        Raises:
+          ValueError: the bytes are of a version that this release does not know.
+        """
+        if not data or data[0] != VERSION:
+            found = data[0] if data else "no bytes"
+            raise ValueError(f"entity state is of version {found}, which this release can't read; it knows {VERSION}")
+        packed = _decode(memoryview(data)[1:])
+        if packed.layout != self._name:
+            _adapt(packed, msgspec.json.decode(packed.layout, type=Layout), self._layout)
+        state = EntityState.__new__(EntityState)
+        state.newest_ms = packed.newest_ms
+        state.floor_ms = packed.floor_ms
+        state.verdict_floor_ms = packed.verdict_floor_ms
+        state.times = array("q", packed.times)
+        state.ids = packed.ids
+        state.kinds = packed.kinds
+        state.tracks = packed.tracks
+        state.bases = packed.bases
+        state.sums = [array("Q", column) for column in packed.sums]
+        verdicts = packed.verdicts
+        state.verdicts = None
+        if verdicts is not None:
+            targets, target_ids, times, ids, flags, labelled, fraud, newest_ms = verdicts
+            state.verdicts = Verdicts(
+                array("q", targets),
+                target_ids,
+                array("q", times),
+                ids,
+                flags,
+                array("q", labelled),
+                array("q", fraud),
+                newest_ms,
+            )
+        state.checkpoints = None
+        if packed.totals is not None:
+            state.checkpoints = Checkpoints(array("q", packed.ends), [array("Q", c) for c in packed.totals])
+        state.samples = None
+        if packed.samples is not None:
+            state.samples = [RecentValues(level, array("q", seen), h, lv) for level, seen, h, lv in packed.samples]
+        return state
+
+
+def _adapt(packed: _State, old: Layout, new: Layout) -> None:
+    """Brings columns to another layout. Where one starts anew, nothing before now is known exactly."""
+    count = len(packed.kinds)
+    packed.tracks = _pick(packed.tracks, old.tracks, new.tracks, bytes(8 * count))
+    packed.bases = _pick(packed.bases, old.sums, new.sums, 0)
+    packed.sums = _pick(packed.sums, old.sums, new.sums, bytes(8 * count))
+    if packed.totals is not None:
+        packed.totals = _pick(packed.totals, old.totals, new.totals, bytes(len(packed.ends)))
+    if packed.samples is not None:
+        packed.samples = _pick(packed.samples, old.samples, new.samples, (0, b"", b"", b""))
+    if not (set(new.tracks) <= set(old.tracks) and set(new.sums) <= set(old.sums)):
+        packed.floor_ms = max(packed.floor_ms, packed.newest_ms)
+
+
+def _pick(columns: list[Any], old: tuple[str, ...], new: tuple[str, ...], empty: Any) -> list[Any]:
+    known = dict(zip(old, columns, strict=True))
+    return [known.get(name, empty) for name in new]
