@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
-
 import msgspec
 
-from fraud_pipeline.errors import UsageError
+from fraud_pipeline.rules import read_rules
 from transforms.aggregation import AggregationConfig
 from transforms.cases import CaseConfig
 from transforms.entities import DEFAULT_ENTITIES, EntityConfig
 from transforms.hybrid import Clock, wall_clock
 from transforms.parsing import Limits
-from transforms.rule_file import RuleError, load_rules
+from transforms.reload import RuleSource
 from transforms.rules import RuleSet
 
 
 def default_rules() -> RuleSet:
     """The rules that the package ships."""
-    text = resources.files("fraud_pipeline.rules").joinpath("default.yaml").read_text("utf-8")
-    return load_rules(text, "default.yaml")
-
-
-def rules_from(path: str | None) -> RuleSet:
-    """The rules in a file, or those shipped where no path is given.
-
-    Raises:
-      UsageError: the file can't be read, or a rule in it is wrong; the message has the rule, the place and the fix.
-    """
-    if path is None:
-        return default_rules()
-    try:
-        return load_rules(Path(path).read_text("utf-8"), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--rules {path!r} can't be read: {error}; give a YAML file of rules") from error
-    except RuleError as error:
-        raise UsageError(str(error)) from error
+    return read_rules()
 
 
 class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +29,8 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
       retention_seconds: how long after the newest event, in event time, a user is remembered.
       bounded: True for the batch path over a bounded input, False for the stream.
       limits: what a message may be.
-      rules: how events are scored; None for those shipped.
+      rules: how events are scored; None for those shipped, or for those of `rules_source`.
+      rules_source: where rules and lists are read again while the job runs; None to keep `rules`.
       entities: what stands behind an event besides its user, and what is computed of it.
       cases: what makes a case, of which people get one alert.
       clock: processing time of the runner; only a replay's differs from the wall clock.
@@ -65,6 +46,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     bounded: bool = False
     limits: Limits = Limits()
     rules: RuleSet | None = None
+    rules_source: RuleSource | None = None
     entities: EntityConfig = DEFAULT_ENTITIES
     cases: CaseConfig = CaseConfig()
     clock: Clock = wall_clock

@@ -56,7 +56,8 @@ def build(events: PCollection[Message], config: PipelineConfig) -> Outputs:
         if config.bounded
         else HybridAggregation(config.aggregation, config.clock)
     )
-    scores = aggregated.features | "ScoreFeatures" >> ScoreFeatures(config.rules or default_rules())
+    rules = config.rules or (None if config.rules_source else default_rules())
+    scores, rejected_rules = aggregated.features | "ScoreFeatures" >> ScoreFeatures(rules, config.rules_source)
     return Outputs(
         scores=scores,
         sessions=aggregated.sessions,
@@ -66,7 +67,7 @@ def build(events: PCollection[Message], config: PipelineConfig) -> Outputs:
         alerts=scores
         | "RaiseAlerts" >> RaiseAlerts(config.cases, (*FEATURES, *config.entities.features), bounded=config.bounded),
         labels=split.labels,
-        dead_letters=(parsed.dead_letters, aggregated.dead_letters) | "DeadLetters" >> beam.Flatten(),
+        dead_letters=(parsed.dead_letters, aggregated.dead_letters, rejected_rules) | "DeadLetters" >> beam.Flatten(),
         intake=parsed.intake,
     )
 

@@ -50,7 +50,8 @@ def timestamped(records: list[FeatureRecord]) -> beam.Create:
 def test_scores_are_those_of_the_pure_function(pipeline: beam.Pipeline) -> None:
     expected = [score(r, SHIPPED) for r in RECORDS]
     with pipeline as p:
-        scores = p | timestamped(RECORDS) | beam.Map(lambda tv: tv) | ScoreFeatures(SHIPPED)
+        scores, dead_letters = p | timestamped(RECORDS) | beam.Map(lambda tv: tv) | ScoreFeatures(SHIPPED)
+        assert_that(dead_letters, equal_to([]), label="none")
         times = scores | beam.Map(
             lambda s, t=beam.DoFn.TimestampParam: (s.record.event.event_time_ms, t.micros // 1000)
         )
@@ -72,6 +73,6 @@ def test_scores_are_those_of_the_pure_function(pipeline: beam.Pipeline) -> None:
 def test_a_rule_that_fails_is_counted_and_the_event_scored(pipeline: beam.Pipeline) -> None:
     failing: RuleSet = rules("login_count_1h / payment_count_1h > 1", "is_new_ip")
     with pipeline as p:
-        scores = p | beam.Create([record(is_new_ip=True), record(payment_count_1h=1)]) | ScoreFeatures(failing)
+        scores, _ = p | beam.Create([record(is_new_ip=True), record(payment_count_1h=1)]) | ScoreFeatures(failing)
         assert_that(scores | beam.Map(lambda s: s.score), equal_to([0.5, 0.0]))
     assert {k: v for k, v in counters(pipeline).items() if k.startswith("errors")} == {"errors": 1, "errors.r0": 1}

@@ -14,7 +14,8 @@ _DESCRIPTION = "Puts dead letters back in after a fix, byte for byte, each once,
 
 _EXAMPLES = """\
 which: by default all but these, which could only be rejected again:
-  DUPLICATE, of events that were scored; SINK_REJECTED, whose payload is a table's row and no message
+  DUPLICATE, of events that were scored; SINK_REJECTED, whose payload is a table's row and no message;
+  RULES_REJECTED and RULES_UNREADABLE, which are about a file of rules
 
 once each: what was put back is recorded, in the results file's table replayed_dead_letters, or beside an export in
   a file ending in .replayed. A file that is written to is also searched for what a killed run has put there. A
@@ -34,7 +35,7 @@ examples:
 """
 
 _PUBSUB = "pubsub:"
-_NOT_BY_DEFAULT = ("DUPLICATE", "SINK_REJECTED")
+_NOT_BY_DEFAULT = ("DUPLICATE", "SINK_REJECTED", "RULES_REJECTED", "RULES_UNREADABLE")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 

@@ -53,7 +53,17 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="for files: backfill sorts and folds each user's events, fast; replay runs them as a stream in order of "
         "arrival, some hundreds of events a second (backfill)",
     )
-    parser.add_argument("--rules", metavar="PATH", help="rules in YAML (those shipped; see `fraud-pipeline rules`)")
+    parser.add_argument(
+        "--rules", metavar="PATH", help="rules in YAML, local or gs:// (those shipped; see `fraud-pipeline rules`)"
+    )
+    parser.add_argument("--lists", metavar="PATH", help="deny, allow and watch lists in YAML, local or gs:// (none)")
+    parser.add_argument(
+        "--rules-refresh-seconds",
+        type=float,
+        metavar="SECONDS",
+        help="how often workers read rules and lists again, at paths that they can reach (never: they travel with the "
+        "job)",
+    )
     for name, default, meaning in (
         ("gap", 300, "silence, in event time, that ends a session"),
         ("grace", 300, "how long after its end, by the watermark, a session can still be corrected"),
@@ -83,7 +93,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Runs the job the arguments ask for."""
     from fraud_pipeline import job
-    from fraud_pipeline.config import PipelineConfig, rules_from
+    from fraud_pipeline.config import PipelineConfig
+    from fraud_pipeline.rules.running import rules_and_source
     from fraud_pipeline.sinks import sink_for
     from transforms.wire import Limits
 
@@ -94,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--mode {args.mode} is for files, not for --input {args.input[0]!r}; leave it out")
     if args.timestamp_attribute and not subscriptions:
         raise UsageError("--timestamp-attribute is for a subscription, not for files; leave it out")
+    rules, source = rules_and_source(args.rules, args.lists, args.rules_refresh_seconds)
     try:
         config = PipelineConfig(
             gap_seconds=args.gap_seconds,
@@ -101,7 +113,8 @@ def run(args: argparse.Namespace) -> int:
             inactivity_seconds=args.inactivity_seconds,
             retention_seconds=args.retention_days * 86_400,
             limits=Limits(clock_skew_seconds=args.clock_skew_seconds),
-            rules=rules_from(args.rules),
+            rules=rules,
+            rules_source=source,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -1,41 +1,51 @@
-"""The rules that ship, and reading a rules file."""
+"""The rules that ship, and reading rules and lists files."""
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraud_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from fraud_pipeline.rules.files import RuleFiles
+    from transforms.entities import EntityConfig
     from transforms.rules import RuleSet, Thresholds
 
 DEFAULT = "default.yaml"
 
 
-def read_rules(path: str | None = None, thresholds: Thresholds | None = None) -> RuleSet:
-    """Reads and checks rules.
+def read_rules(
+    path: str | None = None,
+    thresholds: Thresholds | None = None,
+    entities: EntityConfig | None = None,
+    lists_path: str | None = None,
+    run_tests: bool = True,
+) -> RuleSet:
+    """Reads and checks rules and lists.
 
     Args:
-      path: a rules file, or None for the rules that ship.
+      path: a rules file, local or `gs://`; or None for the rules that ship.
       thresholds: used in place of the file's.
+      entities: whose features and attributes the conditions may name; None for those that ship.
+      lists_path: a lists file, or None for no lists.
+      run_tests: False to leave the tests in the file untried.
 
     Raises:
-      UsageError: the file can't be read, or is no valid rules file.
+      UsageError: a file can't be read, or is no valid one.
     """
     # CEL and YAML are imported here for a quick `--help`.
-    from transforms.rule_file import RuleError, load_rules
+    from fraud_pipeline.rules.files import RuleFiles
+    from transforms.entities import DEFAULT_ENTITIES
+
+    files = RuleFiles(path, lists_path, entities=entities or DEFAULT_ENTITIES, thresholds=thresholds)
+    return read_files(files, run_tests)
+
+
+def read_files(files: RuleFiles, run_tests: bool = True) -> RuleSet:
+    """As `read_rules`, of a source of rules."""
+    from transforms.yaml_document import FileError
 
     try:
-        if path is None:
-            text, source = resources.files(__package__).joinpath(DEFAULT).read_text("utf-8"), DEFAULT
-        else:
-            text, source = Path(path).read_text("utf-8"), path
-        return load_rules(text, source, thresholds)
-    except OSError as error:
-        raise UsageError(f"{path}: can't read the rules file ({error.strerror}); give a path to one") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: byte {error.start:,} isn't UTF-8; save the rules file as UTF-8") from None
-    except RuleError as error:
+        return files.build(files.fetch(), run_tests=run_tests)
+    except (OSError, FileError) as error:
         raise UsageError(str(error)) from None

@@ -100,6 +100,8 @@ def score_row(score: Score, scored_ms: int) -> Row:
         "reason_codes": list(dict.fromkeys(rule.reason_code for rule in score.fired)),
         "fired_rules": [rule.rule_id for rule in score.fired],
         "rules_version": score.rules_version,
+        "shadow_rules": [rule.rule_id for rule in score.shadow],
+        "lists_version": score.lists_version or None,
         "outcome": None,
         "amount_minor": None,
         "currency": None,

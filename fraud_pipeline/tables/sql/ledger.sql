@@ -18,7 +18,8 @@ WITH
     FROM (
       SELECT DISTINCT dead_letter_id, reason, received_time
       FROM dead_letters
-      WHERE reason != 'SINK_REJECTED'
+      -- A new version of the rules that can't be used is no message of the stream.
+      WHERE reason NOT IN ('SINK_REJECTED', 'RULES_REJECTED', 'RULES_UNREADABLE')
     ) AS dead_letter
     UNION ALL
     -- A rejected row of scores or labels stands for a message; of other tables it doesn't.
