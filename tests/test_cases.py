@@ -7,7 +7,7 @@ from scored import MINUTE, NOON_MS
 from suspicions import Player, changes, current, suspicion
 
 from transforms.alerts import QUIET
-from transforms.case_state import decode, encode
+from transforms.case_state import decode, decode_finding, encode, encode_finding
 from transforms.cases import CaseConfig, Cases, alert_id_of, case_key, matters
 
 HOUR = 60
@@ -331,12 +331,18 @@ def test_a_configuration_out_of_range_is_refused(field: str, value: object) -> N
 
 
 GOLDEN = bytes.fromhex(
-    "0178019bbaaab438b5283e33c5aad470f21d06a1f3419a9c057fd6a8cc633ccfc0c038bb32f71a039cc1c8c078dafeb13118"
+    "0178019bbaaab438b5283e33c5aad470f21d06e1f3419a9c057fd6a8cc633ccfc0c038bb32f71a039cc1c8c078dafeb13118"
     "4c9cb23071a123139cbfa8d47061225c259cb1a520b1323735af44213f4dc1c840cfc040c1353468918beba4492b338be3f3"
-    "52cbe3330b0e4f5a97939f9e99179f9c5f9a57126f98c1dcb0bca83427b558d710e4a07621991bebb9976a401d9477200162"
-    "3a9041c841497095d47450ec9683ebb7bfde3911eaa0fc550720a603190cff194e3340c184050b1818161c98d0b060e21c86"
-    "9b0a16a646c946c9e6a62649868986c6e68946894616a6a686668689c606e616c9a64c0c8c4ce881ca047736dc23832e8a16"
-    "301e00008089d603"
+    "52cbe3330b0e4f5a97939f9e99179f9c5f9a57126f98c1dcb0bca83427b558d7f010c845ed423237d6732fd580ba28ef4002"
+    "c4782083908b92e02aa9eaa2d82d07d76f7fbd7322d445f9ab0e408c073218fe339c668082090b1630302c3830a161c1e189"
+    "73186e2a58981a251b259b9b9a2419261a1a9b271a251a59989a1a9a19261a1b985b249b32313032a1872b13dce170af0cbe"
+    "585ac078000056edd910"
+)
+GOLDEN_FINDING = bytes.fromhex(
+    "01dc0013cfa68800f083e785a301cf0000019b79709520cf0000019b7970952001ff02cb3fe33333333333339294a163a143"
+    "03cb3fe333333333333394a162a14201cb3fe3333333333333a27531a166cf0000019b79709520cf0000019b796dd600b470"
+    "61796d656e74206f662032302e303020455552a244459292a969735f6e65775f6970c392ae6c6f67696e5f636f756e745f31"
+    "680381a7636172645f6964a3746f6ba772756c65732d31c2"
 )
 
 
@@ -351,3 +357,11 @@ def test_the_bytes_of_a_running_job_are_read() -> None:
 def test_bytes_of_another_version_are_refused_with_what_to_do() -> None:
     with pytest.raises(ValueError, match="case state of format 9, but this release reads 1: run the release"):
         decode(b"\x09" + GOLDEN[1:])
+    with pytest.raises(ValueError, match="finding of format 9, but this release reads 1: run the release"):
+        decode_finding(b"\x09" + GOLDEN_FINDING[1:])
+
+
+def test_the_bytes_of_findings_on_their_way_are_read() -> None:
+    score = suspicion(3, "f", "BC", action="block", card_id="tok")
+    assert decode_finding(GOLDEN_FINDING) == Cases(CaseConfig(include=("card_id",))).finding(score)
+    assert encode_finding(decode_finding(GOLDEN_FINDING)) == GOLDEN_FINDING

@@ -59,7 +59,9 @@ def test_the_order_of_arrival_gives_the_same_cases(history: list[Score], config:
 @given(histories(), CONFIGS)
 def test_the_cases_are_those_of_the_newest_scores_alone(history: list[Score], config: CaseConfig) -> None:
     newest = {score.record.event.event_id: score for score in history}
-    backfilled = Cases(config).backfill(score for score in newest.values() if score.action != "allow")
+    machine = Cases(config)
+    suspicious = [machine.finding(score) for score in newest.values() if score.action != "allow"]
+    backfilled = machine.backfill("user_id:u1", suspicious)
     assert essence(backfilled) == essence(played(history, config).told)
     assert all(alert.status == "closed" for alert in current(backfilled).values())
 

@@ -94,7 +94,11 @@ def test_the_batch_path_gives_the_last_version_of_each_case(runner: str) -> None
         _ = alerts | beam.Map(collect)
     machine = Cases(CaseConfig())
     expected = [
-        a for user in ("u0", "u1", "u2") for a in machine.backfill(s for s in scores if s.record.event.user_id == user)
+        alert
+        for user_id in ("u0", "u1", "u2")
+        for alert in machine.backfill(
+            f"user_id:{user_id}", [machine.finding(s) for s in scores if s.record.event.user_id == user_id]
+        )
     ]
     assert essence(COLLECTED) == essence(expected)
     assert set(changes(COLLECTED)) == {"CLOSED"}

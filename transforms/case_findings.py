@@ -54,8 +54,9 @@ def finding(score: Score, features: Mapping[str, int], include: Sequence[str]) -
     record, event = score.record, score.record.event
     at_ms = event.event_time_ms
     digest = event_digest(event.user_id, event.event_id)
+    is_correction = record.trigger != "EVENT"
     if score.action == "allow":
-        return Finding(digest, record.version, at_ms, at_ms, 0, score=score.score)
+        return Finding(digest, record.version, at_ms, at_ms, 0, score=score.score, is_correction=is_correction)
     return Finding(
         digest=digest,
         version=record.version,
@@ -74,6 +75,7 @@ def finding(score: Score, features: Mapping[str, int], include: Sequence[str]) -
         values=_values(record, score.fired, features),
         fields=_fields(event, include),
         rules_version=score.rules_version,
+        is_correction=is_correction,
     )
 
 

@@ -1,7 +1,8 @@
 """What is remembered of a key's cases, and its bytes: compact, explicit and versioned.
 
-Byte 0 is the format version; the rest is deflated MessagePack of `CaseState`. A change of format raises `VERSION`,
-keeps a decoder for the one before, and adds its golden bytes to the tests.
+Byte 0 is the format version; the rest is MessagePack, of a `Finding` on its way to its key, and deflated of a
+`CaseState`. A change of format raises `VERSION`, keeps a decoder for the one before, and adds its golden bytes to the
+tests.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Finding(msgspec.Struct, array_like=True, gc=False):
       rules: the rules that fired, the most severe first; of folded events, of any of them.
       user_id, event_id, event_ms, session_start_ms, score, what, place, values, fields, rules_version: of the event,
         or of the most suspicious of several; `values` are features by name, `fields` those that were asked for.
+      is_correction: whether it came of an event that had been scored before.
     """
 
     digest: int
@@ -53,6 +55,7 @@ class Finding(msgspec.Struct, array_like=True, gc=False):
     values: list[tuple[str, bool | int | float]] = []
     fields: dict[str, Any] = {}
     rules_version: str = ""
+    is_correction: bool = False
 
 
 class Case(msgspec.Struct, array_like=True, gc=False):
@@ -97,7 +100,8 @@ class CaseState(msgspec.Struct, array_like=True, gc=False):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(CaseState).decode
+_decode_state = msgspec.msgpack.Decoder(CaseState).decode
+_decode_finding = msgspec.msgpack.Decoder(Finding).decode
 
 
 def encode(state: CaseState) -> bytes:
@@ -111,8 +115,26 @@ def decode(data: bytes) -> CaseState:
     Raises:
       ValueError: the bytes are of a version that this release does not know.
     """
+    return _decode_state(zlib.decompress(_checked(data, "case state")))
+
+
+def encode_finding(finding: Finding) -> bytes:
+    """A finding as bytes of the newest version."""
+    return bytes((VERSION,)) + _encode(finding)
+
+
+def decode_finding(data: bytes) -> Finding:
+    """A finding from its bytes.
+
+    Raises:
+      ValueError: the bytes are of a version that this release does not know.
+    """
+    return _decode_finding(_checked(data, "finding"))
+
+
+def _checked(data: bytes, what: str) -> memoryview:
     if data[0] != VERSION:
         raise ValueError(
-            f"case state of format {data[0]}, but this release reads {VERSION}: run the release that wrote it, or drain"
+            f"{what} of format {data[0]}, but this release reads {VERSION}: run the release that wrote it, or drain"
         )
-    return _decode(zlib.decompress(memoryview(data)[1:]))
+    return memoryview(data)[1:]

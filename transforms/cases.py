@@ -112,13 +112,20 @@ class Cases:
         self._cooldown_ms = round(config.cooldown_seconds * 1_000)
         self._remember_ms = round(config.remember_seconds * 1_000)
 
+    def finding(self, score: Score) -> Finding:
+        """A score, one that `matters`, as a case remembers it."""
+        return finding(score, self._index, self.config.include)
+
     def on_score(self, state: CaseState | None, score: Score) -> Step:
-        """A score arrives, one that `matters`: alerts of the cases that it changes, none if it is old or repeated."""
+        """A score arrives, one that `matters`: as `on_finding`."""
+        return self.on_finding(state, case_key(score, self.config.key_field), self.finding(score))
+
+    def on_finding(self, state: CaseState | None, key: str, taken: Finding) -> Step:
+        """A finding of the key arrives: alerts of the cases that it changes, none if it is old or repeated."""
         if state is None:
-            state = CaseState(case_key(score, self.config.key_field))
-        taken = finding(score, self._index, self.config.include)
+            state = CaseState(key)
         alerts: list[Alert] = []
-        if _take(state, taken, is_new=score.record.trigger == "EVENT"):
+        if _take(state, taken):
             alerts = self._tell(state, taken)
             self._bound(state)
         return Step(state, alerts, self._due(state))
@@ -140,15 +147,15 @@ class Cases:
             return Step(None, alerts, None)
         return Step(state, alerts, self._due(state))
 
-    def backfill(self, scores: Iterable[Score]) -> list[Alert]:
-        """The cases of one key's scores, each as the stream tells it last. The scores are sorted in memory."""
+    def backfill(self, key: str, findings: Iterable[Finding]) -> list[Alert]:
+        """The cases of a key's findings, each as the stream tells it last. The findings are sorted in memory."""
         state: CaseState | None = None
         last: dict[str, Alert] = {}
-        for score in sorted(scores, key=lambda s: (s.record.event.event_time_ms, s.record.version)):
-            state, closed, _ = self.on_watermark(state, score.record.event.event_time_ms)
-            state, changed, _ = self.on_score(state, score)
-            last.update((each.alert_id, each) for each in (*closed, *changed))
-        last.update((each.alert_id, each) for each in self.on_watermark(state, END_OF_TIME_MS).alerts)
+        for each in sorted(findings, key=lambda f: (f.start_ms, f.version)):
+            state, closed, _ = self.on_watermark(state, each.start_ms)
+            state, changed, _ = self.on_finding(state, key, each)
+            last.update((alert.alert_id, alert) for alert in (*closed, *changed))
+        last.update((alert.alert_id, alert) for alert in self.on_watermark(state, END_OF_TIME_MS).alerts)
         return list(last.values())
 
     def _tell(self, state: CaseState, taken: Finding) -> list[Alert]:
@@ -244,7 +251,7 @@ class Cases:
         return min(times, default=None)
 
 
-def _take(state: CaseState, taken: Finding, is_new: bool) -> bool:
+def _take(state: CaseState, taken: Finding) -> bool:
     """Puts a finding in its place; False where it says nothing new."""
     for i, known in enumerate(state.findings):
         if known.digest == taken.digest:
@@ -254,7 +261,7 @@ def _take(state: CaseState, taken: Finding, is_new: bool) -> bool:
             taken.case = known.case
             state.findings[i] = _absorb(known, taken) if known.count > 1 else taken
             return True
-    if not is_new:
+    if taken.is_correction:
         for i, known in enumerate(state.findings):
             if known.count > 1 and known.start_ms <= taken.start_ms <= known.end_ms:
                 state.findings[i] = _absorb(known, taken)

@@ -16,7 +16,7 @@ from apache_beam.transforms.window import GlobalWindows, TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms.alerts import Alert
-from transforms.case_state import decode, encode
+from transforms.case_state import decode, decode_finding, encode, encode_finding
 from transforms.cases import CaseConfig, Cases, Step, case_key, matters
 from transforms.features import FEATURES, Feature
 from transforms.records import Score
@@ -46,23 +46,15 @@ class RaiseAlerts(beam.PTransform[PCollection[Score], PCollection[Alert]]):
         """Wires it."""
         if not isinstance(scores.windowing.windowfn, GlobalWindows):
             raise TypeError("RaiseAlerts needs scores in the global window: a case knows no other")
-        keyed = (
-            scores
-            | "Suspicious" >> beam.Filter(matters)
-            | "KeyByCase" >> beam.Map(_with_key, self._config.key_field).with_output_types(tuple[str, Score])
-        )
+        key = beam.ParDo(_KeyByCaseDoFn(self._config, self._features)).with_output_types(tuple[str, bytes])
+        keyed = scores | "KeyByCase" >> key
         if self._bounded:
             fold = beam.ParDo(_FoldDoFn(self._config, self._features)).with_output_types(Alert)
             return keyed | "GroupByKey" >> beam.GroupByKey() | "Fold" >> fold
         return keyed | "Cases" >> beam.ParDo(CasesDoFn(self._config, self._features)).with_output_types(Alert)
 
 
-class CasesDoFn(beam.DoFn):
-    """Keeps the cases of a key. Takes `(key, Score)` in the global window, gives `Alert`s."""
-
-    STATE = ReadModifyWriteStateSpec("cases", BytesCoder())
-    DUE = TimerSpec("due", TimeDomain.WATERMARK)
-
+class _CaseDoFn(beam.DoFn):
     def __init__(self, config: CaseConfig, features: Sequence[Feature]) -> None:
         self._config = config
         self._features = features
@@ -71,15 +63,33 @@ class CasesDoFn(beam.DoFn):
         """Builds the state machine, once a worker."""
         self._machine = Cases(self._config, self._features)
 
+
+class _KeyByCaseDoFn(_CaseDoFn):
+    """Sends on, of the scores that matter, what cases remember: compact bytes, not pickled scores."""
+
+    def process(self, score: Score) -> Iterator[tuple[str, bytes]]:
+        if matters(score):
+            yield case_key(score, self._config.key_field), encode_finding(self._machine.finding(score))
+
+
+class CasesDoFn(_CaseDoFn):
+    """Keeps the cases of a key. Takes `(key, encoded finding)` in the global window, gives `Alert`s."""
+
+    STATE = ReadModifyWriteStateSpec("cases", BytesCoder())
+    DUE = TimerSpec("due", TimeDomain.WATERMARK)
+
     def process(
         self,
-        element: tuple[str, Score],
+        element: tuple[str, bytes],
         cell: Any = beam.DoFn.StateParam(STATE),
         due: Any = beam.DoFn.TimerParam(DUE),
     ) -> Iterator[Any]:
-        """A score that may change a case arrives."""
+        """A finding arrives."""
+        key, taken = element
         data = cell.read()
-        yield from _keep(self._machine.on_score(decode(data) if data else None, element[1]), cell, due)
+        yield from _keep(
+            self._machine.on_finding(decode(data) if data else None, key, decode_finding(taken)), cell, due
+        )
 
     @on_timer(DUE)
     def on_due(
@@ -109,23 +119,13 @@ def _keep(step: Step, cell: Any, due: Any) -> Iterator[Any]:
     yield from _stamped(step.alerts)
 
 
-class _FoldDoFn(beam.DoFn):
-    def __init__(self, config: CaseConfig, features: Sequence[Feature]) -> None:
-        self._config = config
-        self._features = features
-
-    def setup(self) -> None:
-        self._machine = Cases(self._config, self._features)
-
-    def process(self, element: tuple[str, Iterable[Score]]) -> Iterator[Any]:
-        yield from _stamped(self._machine.backfill(element[1]))
+class _FoldDoFn(_CaseDoFn):
+    def process(self, element: tuple[str, Iterable[bytes]]) -> Iterator[Any]:
+        key, findings = element
+        yield from _stamped(self._machine.backfill(key, map(decode_finding, findings)))
 
 
 def _stamped(alerts: Iterable[Alert]) -> Iterator[Any]:
     for each in alerts:
         Metrics.counter("alerts", each.change.lower()).inc()
         yield TimestampedValue(each, Timestamp(micros=each.last_event_ms * 1_000))
-
-
-def _with_key(score: Score, key_field: str) -> tuple[str, Score]:
-    return case_key(score, key_field), score
