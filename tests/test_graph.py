@@ -8,6 +8,7 @@ from typing import Any
 
 import apache_beam as beam
 import pytest
+from suspicions import current, essence
 
 from fraud_pipeline import job
 from fraud_pipeline.config import PipelineConfig
@@ -130,3 +131,22 @@ def test_the_stream_rolls_up_early_and_on_time_and_its_last_panes_are_whole(
     last = {(r.user_id, r.start_ms, r.end_ms, r.event_count, r.max_score) for r in newest.values()}
     whole = {(r.user_id, r.start_ms, r.end_ms, r.event_count, r.max_score) for r in backfilled["session_rollups"]}
     assert len(whole - last) <= 0.01 * len(whole)
+
+
+def net_cases(tables: dict[str, list[Any]]) -> dict[str, str]:
+    """What stands in the end, with the id of each."""
+    return {repr(essence([alert])): alert.alert_id for alert in current(tables["alerts"]).values()}
+
+
+def test_net_of_versions_a_replay_and_a_backfill_end_in_the_same_cases(
+    replayed: dict[str, list[Any]], backfilled: dict[str, list[Any]]
+) -> None:
+    stream, batch = net_cases(replayed), net_cases(backfilled)
+    assert stream.keys() == batch.keys()
+    same_id = sum(stream[each] == batch[each] for each in batch)
+    assert same_id >= 0.95 * len(batch)
+    told = Counter(alert.change for alert in replayed["alerts"])
+    assert told["ESCALATED"] + told["EXTENDED"] + told["CORRECTED"] > 0, "no case changed: too easy a test"
+    suspicious = [s for s in net_scores(backfilled).values() if s[3] != "allow"]
+    assert sum(alert.event_count for alert in current(backfilled["alerts"]).values()) == len(suspicious)
+    assert len(suspicious) > 2 * len(batch)
