@@ -27,6 +27,8 @@ from fraud_pipeline.tables.duckdb import open_results
 from fraud_pipeline.tables.schema import TABLES, Column
 
 USERS, HISTORY_DAYS, SEED = 400, 12, 21
+COPIES_AT_A_TIME = 30
+SAMPLE_ROWS = 200_000
 
 
 def main() -> None:
@@ -63,12 +65,15 @@ def _replicate(results: Path, history: Path, rows: int) -> None:
         assert found is not None
         copies = -(-rows // found[0])
         connection.execute("SELECT setseed(0.5)")
-        for table in ("scores", "labels"):
-            columns = ", ".join(f'{_varied(column)} AS "{column.name}"' for column in TABLES[table].columns)
-            connection.execute(
-                f"INSERT INTO {table} BY NAME SELECT {columns} FROM once.{table}, range({copies}) AS copies(copy) "
-                f"{f'LIMIT {rows}' if table == 'scores' else ''}"
-            )
+        for first in range(0, copies, COPIES_AT_A_TIME):
+            last = min(first + COPIES_AT_A_TIME, copies)
+            for table in ("scores", "labels"):
+                columns = ", ".join(f'{_varied(column)} AS "{column.name}"' for column in TABLES[table].columns)
+                connection.execute(
+                    f"INSERT INTO {table} BY NAME "
+                    f"SELECT {columns} FROM once.{table}, range({first}, {last}) AS copies(copy)"
+                )
+            connection.execute("CHECKPOINT")
 
 
 def _varied(column: Column) -> str:
@@ -124,8 +129,6 @@ def _command(*arguments: Any) -> bytes:
     command = [sys.executable, "-m", "fraud_pipeline", *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
-
-SAMPLE_ROWS = 200_000
 
 if __name__ == "__main__":
     main()

@@ -44,6 +44,7 @@ def add_history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", type=_time, metavar="TIME", dest="to_ms", help="events before this time; a date, or RFC 3339"
     )
+    parser.add_argument("--lists", metavar="FILE", help="deny, allow and watch lists that the rules use (none)")
     parser.add_argument("--workers", type=at_least(1), metavar="N", help="processes (default: a process for each core)")
     parser.add_argument("--json", action="store_true", help="one JSON object, for machines")
 

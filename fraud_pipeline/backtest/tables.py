@@ -42,7 +42,7 @@ def diff(found: Diff) -> Iterator[RenderableType]:
 def history(found: Range) -> RenderableType:
     """What the rules were tried on."""
     verdicts = found.verdicts
-    superseded = f" ({found.superseded_rows:,} rows of earlier versions left out)" if found.superseded_rows else ""
+    superseded = f" (rows that a later version replaced: {found.superseded_rows:,})" if found.superseded_rows else ""
     lines = [
         f"{verdicts.events:,} events on {found.days:,} days, {found.first_day} to {found.last_day}{superseded}",
         f"{verdicts.fraud:,} labelled fraud, {verdicts.legitimate:,} legitimate, {verdicts.unlabelled:,} unlabelled",

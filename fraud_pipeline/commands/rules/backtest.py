@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from fraud_pipeline.backtest.tables import backtest as tables
     from fraud_pipeline.rules import read_rules
 
-    rules = read_rules(args.rules)
+    rules = read_rules(args.rules, lists_path=args.lists)
     with history_of(args) as (history, progress):
         tally = backtest(history, rules, args.workers, progress)
         found = measure_backtest(tally, rules, read_range(history))

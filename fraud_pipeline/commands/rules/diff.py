@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from fraud_pipeline.backtest.tables import diff as tables
     from fraud_pipeline.rules import read_rules
 
-    old, new = read_rules(args.old), read_rules(args.new)
+    old, new = (read_rules(path, lists_path=args.lists) for path in (args.old, args.new))
     with history_of(args) as (history, progress):
         tally = diff(history, old, new, args.examples, args.workers, progress)
         found = measure_diff(tally, old, new, read_range(history))
