@@ -427,7 +427,7 @@ def test_check_accepts_a_right_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     path = tmp_path / "mine.yaml"
     path.write_text(WHOLE, "utf-8")
     assert cli.main(["rules", "check", str(path)]) == 0
-    assert f"2 rules, version {load_rules(WHOLE).version}" in capsys.readouterr().out
+    assert f"2 rules, 0 tests passed, version {load_rules(WHOLE).version}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"rules: 5", b"\xff\xfe", None])

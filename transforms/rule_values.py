@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from transforms.predicates import EXACT
 from transforms.records import FeatureRecord
 from transforms.rfc3339 import epoch_ms
 from transforms.variables import EVENT_MODELS, LIST_PREFIX, VariableType, Vocabulary
@@ -85,7 +86,9 @@ def typed(value: Any, kind: VariableType) -> Any:
     if isinstance(value, bool):
         return value if kind == "bool" else None
     if isinstance(value, int):
-        return value if kind == "int" else float(value) if kind == "float" else None
+        if kind == "int":
+            return value
+        return float(value) if kind == "float" and abs(value) <= EXACT else None
     if isinstance(value, float):
         return value if kind == "float" else int(value) if kind == "int" and value.is_integer() else None
     return value if isinstance(value, str) and kind == "string" else None
