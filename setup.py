@@ -22,9 +22,11 @@ setup(
     install_requires=[
         BEAM,
         "common-expression-language>=0.10,<0.11",  # CEL in Rust; compile() and Context changed between minors
+        "httpx>=0.28,<1",  # webhooks; Beam's image for workers has it, and urllib3
         "mmh3>=5.2,<6",  # hashes in user state: stable across releases
         "msgspec>=0.19",
         "pyyaml>=6",
+        "urllib3>=2",
     ],
     extras_require={
         # What only a workstation needs: local results, SQL on them, tables and plots for people.

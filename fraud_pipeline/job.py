@@ -10,6 +10,8 @@ import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from fraud_pipeline import dataflow, graph, local_runner, local_timers
+from fraud_pipeline.alerting.deliver import DeliverAlerts, Delivery
+from fraud_pipeline.alerting.destinations import check_destinations
 from fraud_pipeline.beam_options import pipeline_options
 from fraud_pipeline.config import PipelineConfig
 from fraud_pipeline.errors import UsageError
@@ -30,12 +32,19 @@ LOCAL_RUNNER = "BundleBasedDirectRunner"
 PUBSUB = "pubsub:"
 
 
-def backfill(inputs: Sequence[str], sink: Sink, config: PipelineConfig, beam_args: Sequence[str] = ()) -> int:
+def backfill(
+    inputs: Sequence[str],
+    sink: Sink,
+    config: PipelineConfig,
+    beam_args: Sequence[str] = (),
+    delivery: Delivery = Delivery(),
+) -> int:
     """Runs files through the batch path.
 
     Args:
       inputs: paths or patterns of files of messages.
       beam_args: Beam's options; without `--runner` it runs here.
+      delivery: where alerts go besides the table.
 
     Returns:
       0, or 128 + the signal that stopped it, its files complete.
@@ -46,7 +55,7 @@ def backfill(inputs: Sequence[str], sink: Sink, config: PipelineConfig, beam_arg
     files = match_files(inputs)
     options = pipeline_options(beam_args, runner=LOCAL_RUNNER)
     config = msgspec.structs.replace(config, bounded=True)
-    return _run(ReadMessagesFromFiles(files), options, sink, config, [file.path for file in files])
+    return _run(ReadMessagesFromFiles(files), options, sink, config, delivery, [file.path for file in files])
 
 
 def replay(
@@ -55,6 +64,7 @@ def replay(
     config: PipelineConfig,
     beam_args: Sequence[str] = (),
     replay_options: ReplayOptions = ReplayOptions(),
+    delivery: Delivery = Delivery(),
 ) -> int:
     """Runs files as a stream, in order of arrival, clock and watermark advancing as they would have.
 
@@ -65,7 +75,7 @@ def replay(
         raise UsageError("--mode replay runs here, not on Dataflow; leave out --runner, or --mode")
     messages = [message for file in match_files(inputs) for message in read_messages(file)]
     config = msgspec.structs.replace(config, clock=ReplayClock(min((m.received_ms for m in messages), default=0)))
-    return _run(replay_stream(messages, replay_options), options, sink, config)
+    return _run(replay_stream(messages, replay_options), options, sink, config, delivery)
 
 
 def stream(
@@ -74,6 +84,7 @@ def stream(
     config: PipelineConfig,
     beam_args: Sequence[str] = (),
     timestamp_attribute: str | None = None,
+    delivery: Delivery = Delivery(),
 ) -> int:
     """Runs a Pub/Sub subscription through the graph, without end: here until stopped, or submitted to Dataflow.
 
@@ -90,7 +101,7 @@ def stream(
 
         check_subscription(subscription)
         local_pubsub.install()
-    return _run(source, options, sink, config)
+    return _run(source, options, sink, config, delivery)
 
 
 def _run(
@@ -98,9 +109,11 @@ def _run(
     options: PipelineOptions,
     sink: Sink,
     config: PipelineConfig,
+    delivery: Delivery,
     inputs: Sequence[str] = (),
 ) -> int:
     on_dataflow = dataflow.is_dataflow(options)
+    check_destinations(delivery.destinations, by_workers=on_dataflow)
     if on_dataflow:
         dataflow.check(options, sink, inputs)
     else:
@@ -112,7 +125,13 @@ def _run(
         pipeline = beam.Pipeline(options=options)
     except ValueError as error:
         raise UsageError(" ".join(str(error).split())) from error
-    sink.write(graph.build(pipeline | "ReadMessages" >> source, config))
+    outputs = graph.build(pipeline | "ReadMessages" >> source, config)
+    if delivery.destinations:
+        is_service = on_dataflow and options.view_as(StandardOptions).streaming
+        failed = outputs.alerts | "DeliverAlerts" >> DeliverAlerts(delivery, on_dataflow=is_service)
+        letters = (outputs.dead_letters, failed) | "WithUndelivered" >> beam.Flatten()
+        outputs = outputs._replace(dead_letters=letters)
+    sink.write(outputs)
     if on_dataflow and options.view_as(StandardOptions).streaming:
         return dataflow.submit(pipeline)
     return run_until_stopped(pipeline, sink.finalize, progress=sink.rows_written)

@@ -26,7 +26,15 @@ MESSAGE_COUNT = int(os.environ.get("FUZZ_MESSAGES", "50000"))
 PARTS = 8
 LIMITS = Limits(max_message_bytes=6000, max_nesting_depth=8, max_id_length=40, max_text_length=120)
 REASONS = {value for name, value in vars(Reason).items() if name.isupper()}
-MADE_BY_PARSING = REASONS - {Reason.TOO_LATE, Reason.DUPLICATE, Reason.CONFLICT, Reason.SINK_REJECTED}
+MADE_BY_PARSING = REASONS - {
+    Reason.TOO_LATE,
+    Reason.DUPLICATE,
+    Reason.CONFLICT,
+    Reason.SINK_REJECTED,
+    Reason.DELIVERY_FAILED,
+    Reason.RULES_REJECTED,
+    Reason.RULES_UNREADABLE,
+}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 EVENTS = [LOGIN, PAYMENT, PAYMENT | LOGIN | {"event_type": "payment"}, LABEL]

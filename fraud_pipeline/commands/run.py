@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from fraud_pipeline.alerting.options import add_arguments, case_config, delivery
 from fraud_pipeline.errors import UsageError
 
 _DESCRIPTION = "Scores login and payment events: reads messages, aggregates them by user, applies the rules."
@@ -17,6 +18,9 @@ examples:
     fraud-pipeline run --input events.jsonl --output results.duckdb --mode replay
   a subscription, here, until Ctrl-C
     fraud-pipeline run --input pubsub:projects/P/subscriptions/S --output results.duckdb
+  the same, alerts to a topic and to a chat whose URL is in a file
+    fraud-pipeline run --input pubsub:projects/P/subscriptions/S --output results.duckdb \\
+      --alerts-to pubsub:projects/P/topics/alerts --alerts-to webhook:chat-url.txt --alerts-secret env:ALERTS_SECRET
   a subscription, on Dataflow (run_dataflow.sh does this with production defaults)
     fraud-pipeline run --input pubsub:projects/P/subscriptions/S --output bigquery:P.fraud --runner DataflowRunner ...
 
@@ -87,6 +91,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="NAME",
         help="Pub/Sub attribute with the event time, for the watermark; recommended (publish time)",
     )
+    add_arguments(parser)
     parser.set_defaults(run=run, takes_beam_options=True)
 
 
@@ -115,16 +120,18 @@ def run(args: argparse.Namespace) -> int:
             limits=Limits(clock_skew_seconds=args.clock_skew_seconds),
             rules=rules,
             rules_source=source,
+            cases=case_config(args),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
+    send = delivery(args)
     sink = sink_for(args.output, format=args.format, resume=bool(subscriptions))
     if subscriptions:
-        code = job.stream(subscriptions[0], sink, config, args.beam_args, args.timestamp_attribute)
+        code = job.stream(subscriptions[0], sink, config, args.beam_args, args.timestamp_attribute, send)
     elif args.mode == "replay":
-        code = job.replay(args.input, sink, config, args.beam_args)
+        code = job.replay(args.input, sink, config, args.beam_args, delivery=send)
     else:
-        code = job.backfill(args.input, sink, config, args.beam_args)
+        code = job.backfill(args.input, sink, config, args.beam_args, send)
     for table, rows in sink.rows_written().items():
         print(f"{rows:>12,} {table}", file=sys.stderr)
     return code

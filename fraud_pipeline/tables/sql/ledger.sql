@@ -19,7 +19,7 @@ WITH
       SELECT DISTINCT dead_letter_id, reason, received_time
       FROM dead_letters
       -- A new version of the rules that can't be used is no message of the stream.
-      WHERE reason NOT IN ('SINK_REJECTED', 'RULES_REJECTED', 'RULES_UNREADABLE')
+      WHERE reason NOT IN ('SINK_REJECTED', 'DELIVERY_FAILED', 'RULES_REJECTED', 'RULES_UNREADABLE')
     ) AS dead_letter
     UNION ALL
     -- A rejected row of scores or labels stands for a message; of other tables it doesn't.
