@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from google.cloud import bigquery as google_bigquery
 from sample import ms, sample
+from table_rows import DAY_MS, NOON_MS, label, results, scored
 
 from fraud_pipeline.emulators.bigquery import Emulator
 from fraud_pipeline.tables.bigquery import create_or_update
@@ -91,7 +92,15 @@ def test_a_question_has_the_same_answer_on_both(path: Path, database: Path, data
 @pytest.mark.emulator
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_shows_the_same_on_both(view: str, database: Path, dataset: google_bigquery.Client) -> None:
-    keys = {"ledger": "day", "dead_letter_summary": "day, reason, field"}
+    keys = {
+        "ledger": "day",
+        "dead_letter_summary": "day, reason, field",
+        "rule_performance_daily": "day, rule_id, is_shadow",
+        "fraud_losses": "day, currency",
+        "alerts_by_entity": "entity, entity_id",
+        "shared_devices": "device_id, user_id",
+        "linked_users": "user_id, linked_user_id",
+    }
     sql = f"SELECT * FROM fraud.{view} ORDER BY {keys.get(view, 'user_id, ' + _time_and_id(view))}"
     columns, here = _on_duckdb(database, sql)
     assert here
@@ -203,3 +212,124 @@ def test_the_last_day_of_alerts_ends_with_the_newest_one(database: Path) -> None
     everyone = {row[0] for row in _on_duckdb(database, "SELECT user_id FROM current_alerts")[1]}
     # The newest alert is of 12:08 on the second day; carol's is of 8:40 on the first.
     assert (everyone - users, users) == ({"carol"}, {"bob", "dave", "erin", "frank"})
+
+
+def _table(database: Path | str, sql: str) -> list[dict[str, Any]]:
+    columns, rows = _on_duckdb(Path(database), sql)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def test_the_answer_at_arrival_settles_what_was_prevented(tmp_path: Path) -> None:
+    rows = [
+        scored("blocked", action="block", amount_minor=100),
+        scored("held", action="review", amount_minor=20),
+        scored("missed", action="allow", amount_minor=3_000),
+        scored("found", action="allow", amount_minor=500),
+        scored("found", action="block", amount_minor=500, version=2),
+        scored("wrongly", action="block", amount_minor=7),
+        scored("excused", action="block", amount_minor=9),
+        scored("excused", action="allow", amount_minor=9, version=2),
+        scored("silent", action="block", amount_minor=11),
+        scored("yen", action="block", amount_minor=13, currency="JPY"),
+        scored("login", event_type="login", action="block", amount_minor=None, currency=None),
+        scored("blocked", user_id="u2", action="allow", amount_minor=100, at_ms=NOON_MS + DAY_MS),
+    ]
+    labels = [label(event, True) for event in ("blocked", "held", "missed", "found", "yen", "login")]
+    database = results(tmp_path / "results.duckdb", rows, [*labels, label("wrongly", False), label("excused", False)])
+    euro, yen, other = _table(database, "SELECT * FROM fraud_losses ORDER BY day, currency")
+    del euro["day"], euro["currency"]
+    assert euro == {
+        "payment_count": 7,
+        "fraud_count": 4,
+        "unlabelled_count": 1,
+        "fraud_amount_minor": 3_620,
+        "prevented_amount_minor": 100,
+        "held_amount_minor": 20,
+        "missed_amount_minor": 3_500,
+        "found_later_amount_minor": 500,
+        "missed_count": 2,
+        "legitimate_blocked_count": 2,
+        "legitimate_blocked_amount_minor": 16,
+        "legitimate_reviewed_count": 0,
+    }
+    assert (yen["currency"], yen["prevented_amount_minor"]) == ("JPY", 13)
+    assert (other["payment_count"], other["fraud_count"], other["unlabelled_count"]) == (1, 0, 1)
+
+
+def test_rules_are_judged_by_the_day_of_their_events_those_on_trial_apart(tmp_path: Path) -> None:
+    rows = [
+        scored("e1", fired_rules=["a", "b"], action="block"),
+        scored("e2", fired_rules=["a"], shadow_rules=["t"], action="review"),
+        scored("e3", fired_rules=["a"]),
+        scored("e4", shadow_rules=["t"]),
+        scored("e5"),
+        scored("e6", fired_rules=["a"], at_ms=NOON_MS + DAY_MS),
+        scored("e7", fired_rules=["b"]),
+        scored("e7", version=2),
+    ]
+    labels = [label("e1", True), label("e2", False), label("e4", True), label("e5", True), label("e6", True)]
+    database = results(tmp_path / "results.duckdb", rows, labels)
+    found = {
+        (row["day"].day, row["rule_id"], row["is_shadow"]): (
+            row["hit_count"],
+            row["fraud_count"],
+            row["legitimate_count"],
+            row["unlabelled_count"],
+            row["precision_of_judged"],
+            row["recall_of_judged"],
+            row["blocked_count"],
+        )
+        for row in _table(database, "SELECT * FROM rule_performance_daily")
+    }
+    assert found == {
+        (1, "a", False): (3, 1, 1, 1, 0.5, 1 / 3, 1),
+        (1, "b", False): (1, 1, 0, 0, 1.0, 1 / 3, 1),
+        (1, "t", True): (2, 1, 1, 0, 0.5, 1 / 3, 0),
+        (2, "a", False): (1, 1, 0, 0, 1.0, 1.0, 0),
+    }
+
+
+def test_users_are_linked_by_their_devices_but_not_by_those_of_a_crowd(tmp_path: Path) -> None:
+    crowd = [scored(f"c{i}", user_id=f"crowd{i}", device_id="kiosk") for i in range(51)]
+    rows = [
+        scored("e1", user_id="ann", device_id="d1"),
+        scored("e2", user_id="ben", device_id="d1", action="review"),
+        scored("e3", user_id="ann", device_id="d2"),
+        scored("e4", user_id="ben", device_id="d2"),
+        scored("e5", user_id="cat", device_id="d2"),
+        scored("e6", user_id="dan", device_id="d3"),
+        scored("e7", user_id="ann", device_id=None),
+        scored("e8", user_id="eve", device_id=None),
+        *crowd,
+    ]
+    database = results(tmp_path / "results.duckdb", rows, [label("e2", True, user_id="ben")])
+    linked = {(row["user_id"], row["linked_user_id"]): row for row in _table(database, "SELECT * FROM linked_users")}
+    names = ("ann", "ben", "cat")
+    assert linked.keys() == {(one, other) for one in names for other in names if one != other}
+    assert linked["ann", "ben"]["shared_device_count"] == 2
+    assert (linked["ann", "ben"]["linked_fraud_count"], linked["ann", "ben"]["linked_flagged_count"]) == (1, 1)
+    assert linked["ben", "ann"]["linked_fraud_count"] == 0
+    users = {(row["device_id"], row["user_count"]) for row in _table(database, "SELECT * FROM shared_devices")}
+    assert users == {("d1", 2), ("d2", 3), ("kiosk", 51)}
+
+
+def test_the_attackers_address_and_device_lead_what_is_behind_the_alerts(database: Path) -> None:
+    behind = {(row["entity"], row["entity_id"]): row for row in _answer(database, "alerts_by_entity")}
+    address = behind["ip", "203.0.113.9"]
+    assert (address["alert_count"], address["flagged_user_count"], address["flagged_count"]) == (4, 3, 8)
+    assert (behind["device", "bot"]["flagged_user_count"], behind["payee", "p9"]["flagged_fraud_count"]) == (2, 1)
+    assert ("payee", "p1") not in behind, "nothing suspicious was paid to it"
+    assert next(iter(behind)) == ("ip", "203.0.113.9")
+
+
+def test_the_attackers_device_links_those_whom_it_tried(database: Path) -> None:
+    found = {(row["user_id"], row["linked_user_id"]) for row in _answer(database, "users_sharing_a_device")}
+    assert found == {("bob", "frank"), ("frank", "bob")}
+
+
+def test_a_correction_says_how_long_the_first_answer_stood(database: Path) -> None:
+    (change,) = _table(database, "SELECT * FROM decision_changes")
+    assert (change["user_id"], change["first_action"], change["last_action"]) == ("alice", "review", "allow")
+    assert (change["first_fired_rules"], change["last_fired_rules"]) == (["far_above_mean"], [])
+    # It was scored 20 ms after its receipt, and again when the session that a late event joined was finalized.
+    assert change["seconds_until"] == 329

@@ -14,6 +14,7 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from table_rows import DAY_MS, NOON_MS, label, results, scored
 
 from fraud_pipeline import job
 from fraud_pipeline.backtest import run as backtest_run
@@ -29,9 +30,7 @@ from fraud_pipeline.errors import UsageError
 from fraud_pipeline.rules import read_rules
 from fraud_pipeline.simulate import Delivery, SimulationConfig, simulate
 from fraud_pipeline.sinks import sink_for
-from fraud_pipeline.tables.duckdb import append_jsonl, load
-from fraud_pipeline.tables.rows import timestamp
-from fraud_pipeline.tables.schema import TABLES
+from fraud_pipeline.tables.duckdb import append_jsonl
 from transforms.events import Message
 from transforms.lists import Entry, ListHead, ListSet, ValueList
 from transforms.message_lines import wrap_line
@@ -39,9 +38,7 @@ from transforms.rule_file import load_rules
 from transforms.rules import RuleSet
 from transforms.scoring import combine, decide, score
 
-NOON_MS = 1_767_268_800_000
 NEVER_MS = 1 << 62
-DAY_MS = 86_400_000
 
 
 def rule(id: str, when: str, weight: float | None = 0.5, **keys: Any) -> str:
@@ -53,59 +50,6 @@ def rule(id: str, when: str, weight: float | None = 0.5, **keys: Any) -> str:
 
 def rules_of(*rules: str, lists: ListSet | None = None) -> RuleSet:
     return load_rules("rules:\n" + "".join(rules), **({} if lists is None else {"lists": lists}))
-
-
-def scored(event_id: str, user_id: str = "u1", at_ms: int = NOON_MS, version: int = 1, **values: Any) -> dict[str, Any]:
-    """A row of the scores table: a payment of 20.00 EUR unless other values are given."""
-    time = timestamp(at_ms)
-    row: dict[str, Any] = {column.name: None for column in TABLES["scores"].columns}
-    row |= {
-        "event_id": event_id,
-        "user_id": user_id,
-        "event_type": "payment",
-        "event_time": time,
-        "received_time": time,
-        "scored_time": time,
-        "lag_seconds": 0.0,
-        "session_id": "s",
-        "session_start": time,
-        "version": version,
-        "trigger": "EVENT",
-        "approximate": False,
-        "score": 0.0,
-        "action": "allow",
-        "rules_version": "none",
-        "amount_minor": 2_000,
-        "currency": "EUR",
-    }
-    row |= {column.name: [] for column in TABLES["scores"].columns if column.mode == "REPEATED"}
-    assert values.keys() <= row.keys()
-    return {**row, **values}
-
-
-def label(event_id: str, is_fraud: bool, user_id: str = "u1", at_ms: int = NOON_MS + DAY_MS) -> dict[str, Any]:
-    """A row of the labels table."""
-    time = timestamp(at_ms)
-    return {
-        "event_id": f"label-{event_id}-{at_ms}",
-        "user_id": user_id,
-        "event_time": time,
-        "received_time": time,
-        "message_source": "test",
-        "target_event_id": event_id,
-        "target_event_time": timestamp(NOON_MS),
-        "is_fraud": is_fraud,
-        "source": "analyst",
-    }
-
-
-def results(path: Path, scores: Iterable[dict[str, Any]], labels: Iterable[dict[str, Any]] = ()) -> str:
-    """A results file of these rows."""
-    staged = {"scores": [path.with_suffix(".scores.jsonl")], "labels": [path.with_suffix(".labels.jsonl")]}
-    for table, rows in (("scores", scores), ("labels", labels)):
-        staged[table][0].write_text("".join(json.dumps(row) + "\n" for row in rows))
-    load(path, staged)
-    return str(path)
 
 
 def every_score(history: History, rules: RuleSet) -> Iterator[tuple[Any, bool | None]]:

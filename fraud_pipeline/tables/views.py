@@ -15,6 +15,13 @@ _NAMES = (
     "current_labels",
     "dead_letter_summary",
     "ledger",
+    "first_answers",
+    "decision_changes",
+    "rule_performance_daily",
+    "fraud_losses",
+    "alerts_by_entity",
+    "shared_devices",
+    "linked_users",
 )
 """In this order, as a view can read one that comes before it."""
 
