@@ -156,7 +156,8 @@ class Webhook:
                 async with asyncio.timeout(timeout):
                     status, retry_after = await self._post(client, body)
             except TimeoutError:
-                why = f"no answer within {timeout:.1f} s"
+                if timeout == policy.timeout_seconds:
+                    why = f"no answer within {timeout:.1f} s"
             except httpx.TransportError as error:
                 why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             else:
