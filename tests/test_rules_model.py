@@ -138,7 +138,7 @@ def test_a_rule_counts_from_its_first_time_until_before_its_last(at_ms: int, val
         ("tests: {match: [{login_count_1h: null}]}", 9, "login_count_1h is never unknown"),
         ("tests: {match: [{country: NO}]}", 9, "country is a text, found False; put it in quotes"),
         ("tests: {match: [{event_type: login, amount_minor: 5}]}", 9, "a login has no amount_minor"),
-        ("tests: {match: [{event_time: noon}]}", 9, "event_time: "),
+        ("tests: {match: [{event_time: noon}]}", 9, "event_time 'noon' is not RFC 3339"),
         ("tests: {match: [{event_time: 5}]}", 9, "event_time is a time, found 5"),
     ],
 )
@@ -321,7 +321,7 @@ def test_attributes_are_named_by_themselves() -> None:
         load_rules("rules:\n" + rule("one", "attributes.trip_km > 5.0"), entities=ENTITIES)
 
 
-@given(st.one_of(st.integers(), st.floats(), st.booleans(), st.text(max_size=3), st.none()))
+@given(st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.text(max_size=3), st.none()))
 def test_a_value_is_taken_as_a_type_only_where_nothing_is_lost(value: Any) -> None:
     for kind in ("int", "float", "bool", "string"):
         found = typed(value, kind)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from transforms.lists import NEVER_MS, Entry, ListHead, ListKind, ListSet, Value
 from transforms.rfc3339 import epoch_ms
 from transforms.rules import Mode, to_ms
 from transforms.variables import EVENT_VARIABLES
-from transforms.yaml_document import Document, FileError, Path
+from transforms.yaml_document import Document, FileError, Path, show
 
 MAX_INLINE_ENTRIES = 10_000
 """More entries than this belong into a file of their own: YAML is read a thousand times slower than CSV."""
@@ -209,8 +209,15 @@ def _csv(text: str, name: str, source: str, place: _Place) -> Iterator[tuple[str
         if len(row) != len(header):
             raise ValueError(f"{len(row)} values under {len(header)} columns; quote values with a comma in them")
         expires = row[at_expires].strip() if at_expires >= 0 else ""
-        entry = Entry(epoch_ms(expires) if expires else NEVER_MS, row[at_source].strip() if at_source >= 0 else source)
+        entry = Entry(_expiry_ms(expires), row[at_source].strip() if at_source >= 0 else source)
         yield _checked(row[at_value].strip()), entry
+
+
+def _expiry_ms(text: str) -> int:
+    try:
+        return epoch_ms(text) if text else NEVER_MS
+    except ValueError as error:
+        raise ValueError(f"expires {show(text)} {error}") from None
 
 
 def _table(rows: Iterable[RawEntry], source: str, place: _Place) -> Iterator[tuple[str, Entry]]:

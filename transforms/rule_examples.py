@@ -171,6 +171,6 @@ def _time(value: Any) -> int:
         if isinstance(value, str):
             return epoch_ms(value)
     except ValueError as error:
-        raise ExampleError("event_time", f"event_time: {error}") from None
+        raise ExampleError("event_time", f"event_time {show(value)} {error}") from None
     fix = "give a time with an offset such as 2026-03-01T12:00:00Z"
     raise ExampleError("event_time", f"event_time is a time, found {show(value)}; {fix}")
