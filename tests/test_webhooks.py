@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import socket
-import subprocess
-import sys
 import time
 from email.utils import formatdate
 from itertools import pairwise
@@ -32,6 +30,7 @@ from fraud_pipeline.alerting.notifications import SCHEMA, chat_text, head, notif
 from fraud_pipeline.alerting.secrets import Place
 from fraud_pipeline.alerting.signing import HEADER, sign, verify
 from fraud_pipeline.alerting.webhooks import Failure, Policy, Webhook, label
+from fraud_pipeline.cli import main
 from fraud_pipeline.errors import UsageError
 from transforms.alerts import Alert
 from transforms.cases import CaseConfig
@@ -131,7 +130,7 @@ def test_a_wait_beyond_the_budget_fails_at_once() -> None:
     with receiver(status(429, Retry_After="3600")) as server:
         (failure,) = Webhook(server.url, [], QUICK).send(bodies())
     assert failure is not None
-    assert failure.why == "HTTP 429; a further try would be after 3600.0 s, which is too long to wait"
+    assert failure.why == "HTTP 429; the next try, in 3600.0 s, would be too late"
     assert len(server.requests) == 1
     assert time.monotonic() - start < QUICK.budget_seconds
 
@@ -156,7 +155,7 @@ def test_a_receiver_that_hangs_holds_nothing_up_for_long(fault: Any) -> None:
         took = time.monotonic() - start
     assert all(isinstance(result, Failure) for result in results)
     assert took < policy.budget_seconds + 2 * policy.timeout_seconds
-    assert "no answer within 0.4 s" in {result.why for result in results if result}
+    assert any(result.why.startswith("no answer within 0.4 s") for result in results if result)
 
 
 def test_a_receiver_that_fails_again_and_again_is_left_alone_for_a_while() -> None:
@@ -399,10 +398,12 @@ def test_a_delivery_that_fails_again_is_the_same_dead_letter() -> None:
         (["--alerts-cooldown-seconds", "0"], "--alerts-cooldown-seconds is 0.0; give 1 to "),
     ],
 )
-def test_mistakes_on_the_command_line_are_one_line(options: list[str], words: str, tmp_path: Path) -> None:
+def test_mistakes_on_the_command_line_are_one_line(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "events.jsonl").write_text("{}\n")
     command = ["run", "--input", str(tmp_path / "events.jsonl"), "--output", str(tmp_path / "r.duckdb"), *options]
-    done = subprocess.run([sys.executable, "-m", "fraud_pipeline", *command], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1

@@ -170,7 +170,7 @@ class Webhook:
             if attempt == policy.attempts:
                 break
             if time.monotonic() + wait >= deadline:
-                return Failure(f"{why}; a further try would be after {wait:.1f} s, which is too long to wait", attempt)
+                return Failure(f"{why}; the next try, in {wait:.1f} s, would be too late", attempt)
             await asyncio.sleep(wait)
         return Failure(why, policy.attempts)
 
