@@ -32,7 +32,7 @@ def main() -> None:
     print(f"{'rules':>6} {'event':8} {'fired':>5} {'us/event':>9} {'us/rule':>8} {'floor us':>9} {'ratio':>6}")
     for rules in (shipped, _many(shipped)):
         floor = [_python(rule) for rule in rules.rules]
-        for name, record in _records().items():
+        for name, record in records().items():
             expected = tuple(f.rule_id for f in rules.evaluate(record))
             values = _values(record)
             if _floor(floor, values) != expected:
@@ -99,7 +99,8 @@ def _values(record: FeatureRecord) -> dict[str, Any]:
     return values
 
 
-def _records() -> dict[str, FeatureRecord]:
+def records() -> dict[str, FeatureRecord]:
+    """An ordinary failed login, an ordinary payment, and the fortieth guess of an attack."""
     common: dict[str, Any] = {"user_id": "u1", "event_time_ms": 0, "device_id": "d1", "country": "DE"}
     failure = Login(event_id="e1", outcome="failure", **common)
     payment = Payment(event_id="e2", amount_minor=2_000, currency="EUR", **common)

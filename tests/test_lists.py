@@ -41,7 +41,7 @@ def load(text: str, **files: str | list[RawEntry]) -> ListSet:
     def read_file(name: str) -> bytes:
         found = files[name.replace(".", "_")]
         assert isinstance(found, str)
-        return found.encode()
+        return found.encode("utf-8", "surrogateescape")
 
     def read_table(name: str) -> list[RawEntry]:
         found = files[name.replace(".", "_")]
@@ -340,6 +340,7 @@ def test_a_broken_file_is_one_line_with_its_place(text: str, where: str, message
         ),
         ("user_id", "a.csv", "value,source\nu1,a,b\n", "a.csv:2:1: ", "3 values under 2 columns; quote values"),
         ("user_id", "a.csv", "value,source\n,a\n", "a.csv:2:1: ", "the value is empty"),
+        ("user_id", "a.csv", "value\nu1\n\udcff\n", "a.csv:", "it isn't UTF-8"),
         ("ip", "a.txt", "# nets\n192.0.2.1\nhere\n", "a.txt:3:1: ", "neither an IP address nor a network"),
     ],
 )

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TextIO, TypeAlias
 
 import msgspec
 import yaml
@@ -149,14 +149,16 @@ def _value_list(document: Document, at: Path, spec: ListSpec, head: ListHead, ou
             document.fail((*at, "entries"), f"entries: there are {len(spec.entries):,}; {fix}")
         entries = _inline(spec.entries, spec.source, place)
     elif spec.file is not None:
-        content = _text(document, at, spec.file, outside.read_file(spec.file))
-        read = _csv if spec.file.removesuffix(".gz").endswith(".csv") else _lines
-        entries = read(content, spec.file, spec.source, place)
+        # Decoded as it is read: one step over a hundred megabytes would hold up the threads that score.
+        lines = io.TextIOWrapper(io.BytesIO(outside.read_file(spec.file)), "utf-8-sig", newline="")
+        entries = (_csv if _is_csv(spec.file) else _lines)(lines, spec.source, place)
     else:
         assert spec.table is not None
         entries = _table(outside.read_table(spec.table), spec.source, place)
     try:
         return ValueList(head, entries)
+    except UnicodeDecodeError:
+        raise ListError(str(spec.file), place.at + 1, 1, spec.name, "it isn't UTF-8; save it as UTF-8") from None
     except ValueError as error:
         if spec.entries is not None:
             document.fail((*at, "entries", place.at), str(error))
@@ -181,17 +183,21 @@ def _inline(entries: Iterable[str | EntrySpec], source: str, place: _Place) -> I
             yield _checked(entry.value), Entry(expires_ms, entry.source or source)
 
 
-def _lines(text: str, name: str, source: str, place: _Place) -> Iterator[tuple[str, Entry]]:
+def _is_csv(name: str) -> bool:
+    return name.removesuffix(".gz").endswith(".csv")
+
+
+def _lines(lines: TextIO, source: str, place: _Place) -> Iterator[tuple[str, Entry]]:
     entry = Entry(NEVER_MS, source)
-    for i, line in enumerate(io.StringIO(text), 1):
+    for i, line in enumerate(lines, 1):
         place.at = i
         value = line.partition("#")[0].strip()
         if value:
             yield _checked(value), entry
 
 
-def _csv(text: str, name: str, source: str, place: _Place) -> Iterator[tuple[str, Entry]]:
-    rows = csv.reader(io.StringIO(text))
+def _csv(lines: TextIO, source: str, place: _Place) -> Iterator[tuple[str, Entry]]:
+    rows = csv.reader(lines)
     place.at = 1
     header = [name.strip().lower() for name in next(rows, [])]
     if "value" not in header:
@@ -230,13 +236,6 @@ def _checked(value: str) -> str:
     if not value:
         raise ValueError("the value is empty; remove the entry")
     return value
-
-
-def _text(document: Document, at: Path, name: str, content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        document.fail((*at, "file"), f"{name}: byte {error.start:,} isn't UTF-8; save it as UTF-8")
 
 
 def _fields(path: Path) -> tuple[str, ...]:
