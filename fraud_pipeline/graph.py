@@ -1,9 +1,9 @@
 """The whole graph, free of input and output: a test, a backfill and a production job run the same one.
 
-Message ─ ParseEvents ─┬─ SplitLabels ─ HybridAggregation ─┬─ ScoreFeatures ─┬─ scores
-                       │       │              │            │                 ├─ RaiseAlerts ─ alerts
-                       │       └ labels       │            └─ sessions       └─ RollupSessions ─ rollups
-                       ├─ malformed ──────────┴─ too late, duplicate, conflict ─ dead letters
+Message ─ ParseEvents ─┬─ EnrichByEntity ─ SplitLabels ─ HybridAggregation ─┬─ ScoreFeatures ─┬─ scores
+                       │  ip, network, device,  │            │              │                 ├─ RaiseAlerts ─ alerts
+                       │  card, merchant ...    └ labels     │              └─ sessions       └─ RollupSessions
+                       ├─ malformed ────────────── too late, duplicate, conflict ─ dead letters
                        └─ intake
 """
 
@@ -18,6 +18,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 from fraud_pipeline.config import PipelineConfig, default_rules
 from transforms.alerts import Alert
 from transforms.backfill import BackfillAggregation
+from transforms.enrich import EnrichByEntities
 from transforms.events import DeadLetter, Envelope, Label, Message
 from transforms.features import FEATURES
 from transforms.hybrid import HybridAggregation
@@ -48,7 +49,8 @@ def build(events: PCollection[Message], config: PipelineConfig) -> Outputs:
       config: what to go by.
     """
     parsed = events | "ParseEvents" >> ParseEvents(config.limits)
-    split = parsed.events | "SplitLabels" >> beam.ParDo(_split_labels).with_output_types(Envelope).with_outputs(
+    enriched = parsed.events | "EnrichByEntity" >> EnrichByEntities(config.entities, bounded=config.bounded)
+    split = enriched | "SplitLabels" >> beam.ParDo(_split_labels).with_output_types(Envelope).with_outputs(
         "labels", main="activities"
     )
     aggregated = split.activities | "HybridAggregation" >> (
@@ -56,7 +58,7 @@ def build(events: PCollection[Message], config: PipelineConfig) -> Outputs:
         if config.bounded
         else HybridAggregation(config.aggregation, config.clock)
     )
-    rules = config.rules or (None if config.rules_source else default_rules())
+    rules = config.rules or (None if config.rules_source else default_rules(config.entities))
     scores, rejected_rules = aggregated.features | "ScoreFeatures" >> ScoreFeatures(rules, config.rules_source)
     return Outputs(
         scores=scores,

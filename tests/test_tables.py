@@ -22,15 +22,27 @@ from fraud_pipeline.tables.rows import (
     RowError,
     dead_letter_row,
     label_row,
+    row_builders,
     row_id,
     split_row,
     timestamp,
     validate,
 )
-from fraud_pipeline.tables.schema import SCORES, TABLES, Column, Table
+from fraud_pipeline.tables.schema import (
+    ENTITY_COLUMNS,
+    ENTITY_MARK,
+    SCORES,
+    TABLES,
+    Column,
+    Table,
+    tables_for,
+)
+from fraud_pipeline.tables.validation import RowCheck
 from fraud_pipeline.tables.views import VIEWS
-from transforms.events import DeadLetter, Envelope, Login
+from transforms.entities import DEFAULT_ENTITIES, load_entities
+from transforms.events import DeadLetter, Envelope, Login, Payment
 from transforms.features import FEATURES
+from transforms.records import FeatureRecord, Score
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=list(TABLES))
@@ -87,7 +99,9 @@ def test_sample_rows_of_all_tables_fit() -> None:
     assert {table for table, some in rows.items() if some} == set(TABLES)
     for table, some in rows.items():
         assert [validate(table, row) for row in some if validate(table, row)] == []
-        assert all(set(row) == {column.name for column in TABLES[table].columns} for row in some)
+        # Features of entities that an event hasn't got are left out.
+        expected = {column.name for column in TABLES[table].columns if column not in ENTITY_COLUMNS}
+        assert all(expected <= set(row) for row in some)
 
 
 def test_a_row_written_again_has_the_same_id_and_different_rows_have_different_ones() -> None:
@@ -295,3 +309,48 @@ def test_a_mistake_on_the_command_line_is_one_line(
 def test_describe_prints_the_reference(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tables", "describe"]) == 0
     assert capsys.readouterr().out == markdown()
+
+
+DRIVERS = """
+entities:
+  driver: {key: attributes.driver_id, features: {payment_count: [1h], payment_amount_minor: [1d]}}
+"""
+
+
+def scored_with(*entity_values: object) -> Score:
+    values = [None] * len(FEATURES)
+    event = Payment(event_id="e1", user_id="u1", event_time_ms=1, amount_minor=5, currency="EUR")
+    record = FeatureRecord(event, (*values, *entity_values), 1, 1, "EVENT", False, 2)
+    return Score(record, 0.0, "allow", (), "none")
+
+
+def test_features_of_declared_entities_get_columns_and_values() -> None:
+    entities = load_entities(DRIVERS, "drivers.yaml")
+    declared = tables_for(entities)["scores"]
+    assert [c.name for c in declared.columns][: len(SCORES.columns)] == [c.name for c in SCORES.columns]
+    assert [(c.name, c.type, c.mode) for c in declared.columns[len(SCORES.columns) :]] == [
+        ("driver_payment_count_1h", "INT64", "NULLABLE"),
+        ("driver_payment_amount_minor_1d", "INT64", "NULLABLE"),
+    ]
+    row = row_builders(entities)["scores"](scored_with(3, None))
+    assert row["driver_payment_count_1h"] == 3
+    assert "driver_payment_amount_minor_1d" not in row
+    assert RowCheck(declared)(row) is None
+    refused = validate("scores", row)
+    assert refused is not None
+    assert refused.column == "driver_payment_count_1h"
+    assert tables_for(DEFAULT_ENTITIES) is TABLES
+
+
+def test_a_score_with_too_few_or_too_many_entity_features_is_no_row() -> None:
+    builder = row_builders(load_entities(DRIVERS, "drivers.yaml"))["scores"]
+    for values in ((1,), (1, 2, 3)):
+        with pytest.raises(ValueError, match="zip"):
+            builder(scored_with(*values))
+
+
+def test_columns_of_entities_of_another_declaration_stay() -> None:
+    grown = tables_for(load_entities(DRIVERS, "drivers.yaml"))["scores"]
+    assert grown.columns[-1].description.endswith(ENTITY_MARK)
+    assert changes.difference(grown, SCORES).refusals == ()
+    assert changes.difference(grown, SCORES).columns == grown.columns

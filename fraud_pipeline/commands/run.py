@@ -62,6 +62,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--lists", metavar="PATH", help="deny, allow and watch lists in YAML, local or gs:// (none)")
     parser.add_argument(
+        "--entities",
+        metavar="FILE",
+        help="declaration of entities: addresses, devices, cards ... and their features (the one that ships)",
+    )
+    parser.add_argument(
         "--rules-refresh-seconds",
         type=float,
         metavar="SECONDS",
@@ -99,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the job the arguments ask for."""
     from fraud_pipeline import job
     from fraud_pipeline.config import PipelineConfig
+    from fraud_pipeline.rules.arguments import entities_of
     from fraud_pipeline.rules.running import rules_and_source
     from fraud_pipeline.sinks import sink_for
     from transforms.wire import Limits
@@ -110,7 +116,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--mode {args.mode} is for files, not for --input {args.input[0]!r}; leave it out")
     if args.timestamp_attribute and not subscriptions:
         raise UsageError("--timestamp-attribute is for a subscription, not for files; leave it out")
-    rules, source = rules_and_source(args.rules, args.lists, args.rules_refresh_seconds)
+    entities = entities_of(args)
+    rules, source = rules_and_source(args.rules, args.lists, args.rules_refresh_seconds, entities)
     try:
         config = PipelineConfig(
             gap_seconds=args.gap_seconds,
@@ -120,12 +127,13 @@ def run(args: argparse.Namespace) -> int:
             limits=Limits(clock_skew_seconds=args.clock_skew_seconds),
             rules=rules,
             rules_source=source,
+            entities=entities,
             cases=case_config(args),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
     send = delivery(args)
-    sink = sink_for(args.output, format=args.format, resume=bool(subscriptions))
+    sink = sink_for(args.output, format=args.format, resume=bool(subscriptions), entities=entities)
     if subscriptions:
         code = job.stream(subscriptions[0], sink, config, args.beam_args, args.timestamp_attribute, send)
     elif args.mode == "replay":

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from fraud_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from fraud_pipeline.tables.changes import Change
+    from fraud_pipeline.tables.schema import Table
 
 _PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
@@ -46,6 +48,9 @@ def register(subparsers: Any) -> None:
         "--location", help="where a new dataset keeps its data, such as EU or europe-west3 (default: EU)"
     )
     create.add_argument("--duckdb", type=Path, metavar="FILE", help="make them in this DuckDB file instead")
+    create.add_argument(
+        "--entities", metavar="FILE", help="declaration of entities whose features get columns too (the one that ships)"
+    )
     create.add_argument("--dry-run", action="store_true", help="show what would be changed, and change nothing")
     create.set_defaults(run=_create)
     describe = actions.add_parser(
@@ -64,13 +69,17 @@ def _describe(args: argparse.Namespace) -> int:
 
 
 def _create(args: argparse.Namespace) -> int:
-    changes = _in_duckdb(args) if args.duckdb else _in_bigquery(args)
+    from fraud_pipeline.rules.arguments import entities_of
+    from fraud_pipeline.tables.schema import tables_for
+
+    tables = tables_for(entities_of(args))
+    changes = _in_duckdb(args, tables) if args.duckdb else _in_bigquery(args, tables)
     where = str(args.duckdb) if args.duckdb else f"{args.project}.{args.dataset}"
     _show(changes, where, dry_run=args.dry_run)
     return 0
 
 
-def _in_duckdb(args: argparse.Namespace) -> list[Change]:
+def _in_duckdb(args: argparse.Namespace, tables: Mapping[str, Table]) -> list[Change]:
     from fraud_pipeline.tables import duckdb
 
     if args.dataset or args.location:
@@ -78,10 +87,10 @@ def _in_duckdb(args: argparse.Namespace) -> list[Change]:
     if args.dry_run:
         raise UsageError("--dry-run is for BigQuery; for a DuckDB file, try it on a copy")
     with duckdb.connect(args.duckdb) as connection:
-        return duckdb.create_tables(connection)
+        return duckdb.create_tables(connection, tables)
 
 
-def _in_bigquery(args: argparse.Namespace) -> list[Change]:
+def _in_bigquery(args: argparse.Namespace, tables: Mapping[str, Table]) -> list[Change]:
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
 
@@ -96,7 +105,9 @@ def _in_bigquery(args: argparse.Namespace) -> list[Change]:
         )
     try:
         client = bigquery.make_client(args.project)
-        return bigquery.create_or_update(client, args.dataset, args.location, dry_run=args.dry_run)
+        return bigquery.create_or_update(
+            client, args.dataset, args.location, tables=tables.values(), dry_run=args.dry_run
+        )
     except GoogleAuthError as error:
         raise UsageError(
             f"no credentials for BigQuery ({_one_line(error)}); run: gcloud auth application-default login"

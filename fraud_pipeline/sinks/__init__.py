@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fraud_pipeline.errors import UsageError
 from fraud_pipeline.sinks.base import Sink
+from transforms.entities import DEFAULT_ENTITIES, EntityConfig
 
 __all__ = ["FORMATS", "Sink", "sink_for"]
 
@@ -16,7 +17,13 @@ FORMATS = ("parquet", "jsonl")
 _DATASET = re.compile(r"([a-z][a-z0-9-]{4,28}[a-z0-9])\.([A-Za-z0-9_]{1,1024})")
 
 
-def sink_for(output: str, *, format: str | None = None, resume: bool = False) -> Sink:
+def sink_for(
+    output: str,
+    *,
+    format: str | None = None,
+    resume: bool = False,
+    entities: EntityConfig = DEFAULT_ENTITIES,
+) -> Sink:
     """The sink of an output specification.
 
     Args:
@@ -24,6 +31,7 @@ def sink_for(output: str, *, format: str | None = None, resume: bool = False) ->
       format: `parquet` or `jsonl`, of the files in a directory; None for the default.
       resume: True where the source won't bring again what it brought before, as a subscription: rows of
         earlier runs are kept. False where it will, as a file: the output is replaced.
+      entities: of which the records of scores have features.
 
     Raises:
       UsageError: the specification names no output that can be written.
@@ -38,7 +46,7 @@ def sink_for(output: str, *, format: str | None = None, resume: bool = False) ->
             raise UsageError(f"--output {output!r} names no dataset; give bigquery:project.dataset")
         from fraud_pipeline.sinks.bigquery import BigquerySink
 
-        return BigquerySink(project=match[1], dataset=match[2])
+        return BigquerySink(project=match[1], dataset=match[2], entities=entities)
     if not output or "://" in output:
         raise UsageError(
             f"--output {output!r} is no local path; give results.duckdb, a directory, or bigquery:project.dataset"
@@ -50,7 +58,7 @@ def sink_for(output: str, *, format: str | None = None, resume: bool = False) ->
             raise UsageError(f"--output {output!r} is a directory; give the name of a DuckDB file")
         from fraud_pipeline.sinks.duckdb import DuckdbSink
 
-        return DuckdbSink(path, resume=resume)
+        return DuckdbSink(path, resume=resume, entities=entities)
     if path.is_file() or (path.suffix and not output.endswith("/") and not path.is_dir()):
         raise UsageError(
             f"--output {output!r} would be one file for several tables; "
@@ -59,10 +67,10 @@ def sink_for(output: str, *, format: str | None = None, resume: bool = False) ->
     if format == "jsonl":
         from fraud_pipeline.sinks.jsonl import JsonlSink
 
-        return JsonlSink(path, resume=resume)
+        return JsonlSink(path, resume=resume, entities=entities)
     from fraud_pipeline.sinks.parquet import ParquetSink
 
-    return ParquetSink(path, resume=resume)
+    return ParquetSink(path, resume=resume, entities=entities)
 
 
 def _refuse_format(output: str, format: str | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fraud_pipeline.sinks.staging import RowBuilder, StageRows, Staging
+from transforms.entities import DEFAULT_ENTITIES, EntityConfig
 
 
 class Sink(ABC):
@@ -49,19 +50,26 @@ class StagedSink(Sink):
       resume: True where the source won't bring again what it brought before (a subscription): rows left by a
         killed run and those already in the output are kept. False to replace them.
       row_builders: for each table how a row is made of an element; the tables' own unless given.
+      entities: of which the records of scores have features; those that ship unless given.
     """
 
     def __init__(
-        self, output: Path, *, resume: bool = False, row_builders: Mapping[str, RowBuilder] | None = None
+        self,
+        output: Path,
+        *,
+        resume: bool = False,
+        row_builders: Mapping[str, RowBuilder] | None = None,
+        entities: EntityConfig = DEFAULT_ENTITIES,
     ) -> None:
         self.output = output
         self.resume = resume
         self._row_builders = row_builders
+        self._entities = entities
         self._tables: tuple[str, ...] = ()
         self._staging = Staging(output.with_name(f".{output.name}.staging"), keep=resume)
 
     def write(self, outputs: Any) -> None:
-        row_builders = self._row_builders if self._row_builders is not None else table_row_builders()
+        row_builders = self._row_builders if self._row_builders is not None else table_row_builders(self._entities)
         self._staging.open()
         self._tables = outputs._fields
         for table in self._tables:
@@ -89,11 +97,11 @@ def step_name(table: str) -> str:
     return table.title().replace("_", "")
 
 
-def table_row_builders() -> Mapping[str, RowBuilder]:
+def table_row_builders(entities: EntityConfig) -> Mapping[str, RowBuilder]:
     """The row builder of each table."""
-    from fraud_pipeline.tables.rows import ROW_BUILDERS
+    from fraud_pipeline.tables.rows import row_builders
 
-    builders: Mapping[str, RowBuilder] = ROW_BUILDERS
+    builders: Mapping[str, RowBuilder] = row_builders(entities)
     return builders
 
 

@@ -21,9 +21,11 @@ from apache_beam.transforms.window import GlobalWindows
 from fraud_pipeline.errors import UsageError
 from fraud_pipeline.sinks.base import Sink, table_row_builders
 from fraud_pipeline.sinks.staging import RowBuilder
-from fraud_pipeline.tables.rows import dead_letter_row, now_ms, split_row, validate
-from fraud_pipeline.tables.schema import TABLES
+from fraud_pipeline.tables.rows import dead_letter_row, now_ms, split_row
+from fraud_pipeline.tables.schema import TABLES, Table, tables_for
+from fraud_pipeline.tables.validation import RowCheck
 from transforms import rfc3339
+from transforms.entities import DEFAULT_ENTITIES, EntityConfig
 from transforms.events import DeadLetter, Reason
 
 if TYPE_CHECKING:
@@ -51,12 +53,21 @@ class BigquerySink(Sink):
     Args:
       project, dataset: the dataset's; its tables must be there.
       row_builders: for each table how a row is made of an element; the tables' own unless given.
+      entities: of which the records of scores have features; those that ship unless given.
     """
 
-    def __init__(self, project: str, dataset: str, *, row_builders: Mapping[str, RowBuilder] | None = None) -> None:
+    def __init__(
+        self,
+        project: str,
+        dataset: str,
+        *,
+        row_builders: Mapping[str, RowBuilder] | None = None,
+        entities: EntityConfig = DEFAULT_ENTITIES,
+    ) -> None:
         self.project = project
         self.dataset = dataset
         self._row_builders = row_builders
+        self._entities = entities
         self._written_before = _rows_by_table()
 
     def check(self) -> None:
@@ -73,11 +84,12 @@ class BigquerySink(Sink):
         Args:
           outputs: the graph's named tuple of PCollections; a field's name is its table's.
         """
-        row_builders = self._row_builders if self._row_builders is not None else table_row_builders()
+        row_builders = self._row_builders if self._row_builders is not None else table_row_builders(self._entities)
+        tables = tables_for(self._entities)
         rejected: list[PCollection[DeadLetter]] = []
         for table in outputs._fields:
             step = f"Write{table.title().replace('_', '')}"
-            write = WriteRows(self.project, self.dataset, table, row_builders[table])
+            write = WriteRows(self.project, self.dataset, table, row_builders[table], tables[table])
             rejected += getattr(outputs, table) | step >> write
         dead_letters = rejected | "SinkRejected" >> beam.Flatten()
         # Not with the other dead letters: what is refused here must not come here again.
@@ -100,21 +112,25 @@ class WriteRows(beam.PTransform[PCollection[Any], Sequence[PCollection[DeadLette
     Args:
       table: its short name, one of `fraud_pipeline.tables.schema.TABLES`.
       to_row: makes the row, a mapping of JSON values; picklable.
+      declared: the table, where it isn't one of these.
     """
 
-    def __init__(self, project: str, dataset: str, table: str, to_row: RowBuilder) -> None:
+    def __init__(
+        self, project: str, dataset: str, table: str, to_row: RowBuilder, declared: Table | None = None
+    ) -> None:
         super().__init__()
         self._project = project
         self._dataset = dataset
         self._table = table
         self._to_row = to_row
+        self._declared = declared or TABLES[table]
 
     def expand(self, elements: PCollection[Any]) -> Sequence[PCollection[DeadLetter]]:
         """Wires it."""
         host = os.environ.get("BIGQUERY_EMULATOR_HOST")
         if not isinstance(elements.windowing.windowfn, GlobalWindows):
             elements = elements | "IntoOneWindow" >> beam.WindowInto(GlobalWindows())
-        rows = elements | "ToRows" >> beam.ParDo(_ToRows(self._table, self._to_row)).with_output_types(
+        rows = elements | "ToRows" >> beam.ParDo(_ToRows(self._declared, self._to_row)).with_output_types(
             dict[str, Any]
         ).with_outputs("misfits", main="rows")
         written = rows.rows | "Insert" >> WriteToBigQuery(
@@ -246,16 +262,20 @@ def _rows_by_table() -> Counter[str]:
 
 
 class _ToRows(beam.DoFn):
-    def __init__(self, table: str, to_row: RowBuilder) -> None:
-        self._table = table
+    def __init__(self, table: Table, to_row: RowBuilder) -> None:
+        self._declared = table
+        self._table = table.name
         self._to_row = to_row
+
+    def setup(self) -> None:
+        self._check = RowCheck(self._declared)
 
     def start_bundle(self) -> None:
         self._count = 0
 
     def process(self, element: Any) -> Iterator[Any]:
         for row in split_row(self._table, dict(self._to_row(element))):
-            error = validate(self._table, row)
+            error = self._check(row)
             if error is None:
                 self._count += 1
                 yield row

@@ -16,11 +16,12 @@ class ParquetSink(StagedSink):
 
     def _publish(self, staged: Mapping[str, list[Path]]) -> None:
         from fraud_pipeline.tables.duckdb import connect, load
+        from fraud_pipeline.tables.schema import tables_for
 
         self.output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.output, prefix=".", suffix=".tmp") as directory:
             database = Path(directory) / "tables.duckdb"
-            load(database, staged)
+            load(database, staged, tables_for(self._entities))
             with connect(database, read_only=True) as connection, contextlib.ExitStack() as stack:
                 for table in staged:
                     path = self.output / f"{table}.parquet"

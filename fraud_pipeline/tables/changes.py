@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fraud_pipeline.errors import UsageError
-from fraud_pipeline.tables.schema import Column, Table
+from fraud_pipeline.tables.schema import ENTITY_MARK, Column, Table
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -45,8 +45,8 @@ def difference(existing: Table, declared: Table) -> Difference:
     want = {column.name: column for column in declared.columns}
     refusals = [
         f"{name}.{column} is not declared any more; declare it again, or drop it by hand"
-        for column in have
-        if column not in want
+        for column, there in have.items()
+        if column not in want and not there.description.endswith(ENTITY_MARK)
     ]
     changes = []
     for column in declared.columns:

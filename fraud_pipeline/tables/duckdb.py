@@ -30,7 +30,7 @@ RELATIONS = frozenset({*TABLES, *VIEWS})
 """Names of all tables and views."""
 
 
-def open_results(path: Path) -> duckdb.DuckDBPyConnection:
+def open_results(path: Path, tables: Mapping[str, Table] = TABLES) -> duckdb.DuckDBPyConnection:
     """Opens a results file for writing, with its tables and views made or brought up to date.
 
     Raises:
@@ -38,7 +38,7 @@ def open_results(path: Path) -> duckdb.DuckDBPyConnection:
     """
     connection = connect(path)
     try:
-        create_tables(connection)
+        create_tables(connection, tables)
     except BaseException:
         connection.close()
         raise
@@ -67,8 +67,11 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
-def create_tables(connection: duckdb.DuckDBPyConnection) -> list[Change]:
+def create_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table] = TABLES) -> list[Change]:
     """Makes all tables and views in a database, or brings them to their declaration, in one transaction.
+
+    Args:
+      tables: those of `tables_for` where other entities than those that ship are declared.
 
     Returns:
       What was changed; empty where everything was as declared.
@@ -82,7 +85,7 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> list[Change]:
     changes: list[Change] = []
     refusals: list[str] = []
     statements: list[str] = []
-    for table in TABLES.values():
+    for table in tables.values():
         if table.name not in existing:
             changes.append(Change("create table", table.name, f"{len(table.columns)} columns"))
             statements += [_create(table), *_comments(table)]
@@ -122,7 +125,12 @@ def view_query(view: View) -> str:
     return dialect.to_duckdb(dialect.parse(view.sql), RELATIONS)
 
 
-def append_jsonl(connection: duckdb.DuckDBPyConnection, table: str, paths: Path | str | Sequence[Path | str]) -> int:
+def append_jsonl(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    paths: Path | str | Sequence[Path | str],
+    tables: Mapping[str, Table] = TABLES,
+) -> int:
     """Appends the rows in files of JSON lines, as `tables.rows` makes them, plain or gzip, all or none.
 
     Returns:
@@ -134,7 +142,7 @@ def append_jsonl(connection: duckdb.DuckDBPyConnection, table: str, paths: Path 
     files = [str(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
     if not files:
         return 0
-    columns = TABLES[table].columns
+    columns = tables[table].columns
     names = ", ".join(_name(column.name) for column in columns)
     values = ", ".join(_from_json(column) for column in columns)
     kinds = ", ".join(f"{_literal(column.name)}: {_literal(_line_type(column))}" for column in columns)
@@ -146,11 +154,14 @@ def append_jsonl(connection: duckdb.DuckDBPyConnection, table: str, paths: Path 
     return int(row[0]) if row else 0
 
 
-def load(path: Path, staged: Mapping[str, Sequence[Path | str]]) -> dict[str, int]:
+def load(
+    path: Path, staged: Mapping[str, Sequence[Path | str]], tables: Mapping[str, Table] = TABLES
+) -> dict[str, int]:
     """Appends rows to a results file, which is made if it isn't there: all of them or, on an error, none.
 
     Args:
       staged: files of JSON lines by table.
+      tables: as in `create_tables`.
 
     Returns:
       The number of rows by table.
@@ -160,11 +171,11 @@ def load(path: Path, staged: Mapping[str, Sequence[Path | str]]) -> dict[str, in
       duckdb.Error: a line isn't a row of its table.
     """
     if path.exists():
-        return _load(path, staged)
+        return _load(path, staged, tables)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        counts = _load(temporary, staged)
+        counts = _load(temporary, staged, tables)
         os.replace(temporary, path)
     finally:
         for leftover in (temporary, temporary.with_name(f"{temporary.name}.wal")):
@@ -172,10 +183,10 @@ def load(path: Path, staged: Mapping[str, Sequence[Path | str]]) -> dict[str, in
     return counts
 
 
-def _load(path: Path, staged: Mapping[str, Sequence[Path | str]]) -> dict[str, int]:
-    with open_results(path) as connection:
+def _load(path: Path, staged: Mapping[str, Sequence[Path | str]], tables: Mapping[str, Table]) -> dict[str, int]:
+    with open_results(path, tables) as connection:
         connection.begin()
-        counts = {table: append_jsonl(connection, table, paths) for table, paths in staged.items()}
+        counts = {table: append_jsonl(connection, table, paths, tables) for table, paths in staged.items()}
         connection.commit()
         return counts
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from fraud_pipeline.tables.schema import FEATURE_COLUMNS, TABLES
+from fraud_pipeline.tables.schema import TABLES
 from fraud_pipeline.tables.validation import MAX_PART_BYTES, RowError, validate
+from transforms.entities import DEFAULT_ENTITIES, EntityConfig
 from transforms.events import (
     Claim,
     DeadLetter,
@@ -30,6 +32,7 @@ from transforms.events import (
     dead_letter_id,
     event_type,
 )
+from transforms.features import FEATURES
 from transforms.records import Score, SessionRecord, session_id
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ __all__ = [
     "intake_row",
     "label_row",
     "now_ms",
+    "row_builders",
     "row_id",
     "score_row",
     "session_rollup_row",
@@ -61,7 +65,8 @@ Row: TypeAlias = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MS = -62_135_596_800_000
 _LAST_MS = 253_402_300_799_999
-_FEATURE_NAMES = tuple(column.name for column in FEATURE_COLUMNS)
+_USER_FEATURES = tuple(feature.name for feature in FEATURES)
+_SHIPPED = tuple(feature.name for feature in DEFAULT_ENTITIES.features)
 
 
 def timestamp(ms: int) -> str:
@@ -78,8 +83,15 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def score_row(score: Score, scored_ms: int) -> Row:
-    """The row of `scores` for a decision made at `scored_ms`."""
+def score_row(score: Score, scored_ms: int, entity_features: Sequence[str] = _SHIPPED) -> Row:
+    """The row of `scores` for a decision made at `scored_ms`.
+
+    Args:
+      entity_features: names of the values that follow the user's features; those without a value are left out.
+
+    Raises:
+      ValueError: the record has another number of features.
+    """
     record = score.record
     event = record.event
     row = {
@@ -132,7 +144,11 @@ def score_row(score: Score, scored_ms: int) -> Row:
         row["referrer_id"] = event.referrer_id
     elif isinstance(event, Claim):
         row["promotion_id"] = event.promotion_id
-    row.update(zip(_FEATURE_NAMES, record.features, strict=True))
+    values = record.features
+    row.update(zip(_USER_FEATURES, values, strict=False))
+    if len(values) > len(_USER_FEATURES):
+        of_entities = zip(entity_features, values[len(_USER_FEATURES) :], strict=True)
+        row.update((name, value) for name, value in of_entities if value is not None)
     return row
 
 
@@ -288,8 +304,8 @@ def intake_row(count: IntakeCount) -> Row:
     }
 
 
-def _score_row_now(score: Score) -> Row:
-    return score_row(score, now_ms())
+def _score_row_now(score: Score, entity_features: Sequence[str] = _SHIPPED) -> Row:
+    return score_row(score, now_ms(), entity_features)
 
 
 def _session_row_now(session: SessionRecord) -> Row:
@@ -314,6 +330,12 @@ ROW_BUILDERS: Mapping[str, Callable[[Any], Row]] = {
     "intake": intake_row,
 }
 """For each table, what makes a row of an element of the graph's output of that name, by this machine's clock."""
+
+
+def row_builders(entities: EntityConfig) -> Mapping[str, Callable[[Any], Row]]:
+    """`ROW_BUILDERS` for scores whose records have the features of these entities."""
+    names = tuple(feature.name for feature in entities.features)
+    return {**ROW_BUILDERS, "scores": partial(_score_row_now, entity_features=names)}
 
 
 def row_id(table: str, row: Mapping[str, Any]) -> str:

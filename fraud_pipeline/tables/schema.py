@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 import msgspec
+from msgspec import structs
 
-from transforms.features import FEATURES, FeatureType
+from transforms.entities import DEFAULT_ENTITIES, EntityConfig
+from transforms.features import FEATURES, Feature, FeatureType
 
 ColumnType: TypeAlias = Literal["STRING", "INT64", "FLOAT64", "BOOL", "TIMESTAMP", "BYTES"]
 Mode: TypeAlias = Literal["NULLABLE", "REQUIRED", "REPEATED"]
@@ -77,7 +79,7 @@ _EMITTED = _required(
     "TIMESTAMP",
     "When the job made this row, by its machine's clock. A repeated row differs here only.",
 )
-_APPROXIMATE = _required("approximate", "BOOL", "A bound of the user's state was reached and made numbers inexact.")
+_APPROXIMATE = _required("approximate", "BOOL", "A bound of the state kept was reached and made numbers inexact.")
 _SCORE_VERSION = _required(
     "version", "INT64", "Increases with each record of the user; of an event's rows the highest one counts."
 )
@@ -88,10 +90,21 @@ _TRIGGER_WORDS = (
 
 _FEATURE_TYPES: dict[FeatureType, ColumnType] = {"int": "INT64", "float": "FLOAT64", "bool": "BOOL"}
 
-FEATURE_COLUMNS: tuple[Column, ...] = tuple(
-    Column(feature.name, _FEATURE_TYPES[feature.type], f"{feature.help} Unit: {feature.unit}.") for feature in FEATURES
-)
+ENTITY_MARK = "Entity feature."
+"""How the description of an entity feature's column ends: such a column stays where its entity isn't declared."""
+
+
+def _feature_column(feature: Feature, mark: str = "") -> Column:
+    return Column(feature.name, _FEATURE_TYPES[feature.type], f"{feature.help} Unit: {feature.unit}.{mark}")
+
+
+FEATURE_COLUMNS: tuple[Column, ...] = tuple(_feature_column(feature) for feature in FEATURES)
 """A column for each feature, in the order of `transforms.features.FEATURES`; nullable, as features come and go."""
+
+ENTITY_COLUMNS: tuple[Column, ...] = tuple(
+    _feature_column(feature, f" {ENTITY_MARK}") for feature in DEFAULT_ENTITIES.features
+)
+"""A column for each feature of the entities that ship; empty where an event has no such entity."""
 
 SCORES = Table(
     name="scores",
@@ -144,6 +157,7 @@ SCORES = Table(
         Column("promotion_id", "STRING", "Of a claim: the promotion."),
         Column("attributes", "STRING", "What the producer sent beside the fields, as a JSON object."),
         *FEATURE_COLUMNS,
+        *ENTITY_COLUMNS,
     ),
     partition="event_time",
     cluster=("user_id", "event_id"),
@@ -334,3 +348,12 @@ TABLES: dict[str, Table] = {
     table.name: table for table in (SCORES, SESSIONS, SESSION_ROLLUPS, ALERTS, LABELS, DEAD_LETTERS, INTAKE)
 }
 """All tables by name; a name is also the field of the graph's outputs that fills it, except `rollups`."""
+
+
+def tables_for(entities: EntityConfig) -> dict[str, Table]:
+    """All tables by name, with columns of the scores for the features of these entities beside those that ship."""
+    known = {column.name for column in SCORES.columns}
+    more = [_feature_column(f, f" {ENTITY_MARK}") for f in entities.features if f.name not in known]
+    if not more:
+        return TABLES
+    return {**TABLES, SCORES.name: structs.replace(SCORES, columns=(*SCORES.columns, *more))}

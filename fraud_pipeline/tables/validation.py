@@ -30,19 +30,35 @@ def validate(table: str, row: Mapping[str, Any]) -> RowError | None:
 
     Checked before the sink, as BigQuery refuses the good rows of a request along with a bad one.
     """
-    checks = _CHECKS[table]
-    for name, value in row.items():
-        check = checks.get(name)
-        if check is None:
-            return RowError(str(name), f"{table} has no such column")
-        fault = check(value)
-        if fault is not None:
-            return RowError(name, fault)
-    if len(row) < len(checks):
-        for column in TABLES[table].columns:
-            if column.mode == "REQUIRED" and column.name not in row:
-                return RowError(column.name, "is missing")
-    return None
+    return _CHECKS[table](row)
+
+
+class RowCheck:
+    """Finds what BigQuery would refuse in rows of a table, as `validate` does.
+
+    Args:
+      table: its declaration.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._checks = {column.name: _check(column) for column in table.columns}
+
+    def __call__(self, row: Mapping[str, Any]) -> RowError | None:
+        """The first fault of a row, or None. Never raises for any row."""
+        checks = self._checks
+        for name, value in row.items():
+            check = checks.get(name)
+            if check is None:
+                return RowError(str(name), f"{self._table.name} has no such column")
+            fault = check(value)
+            if fault is not None:
+                return RowError(name, fault)
+        if len(row) < len(checks):
+            for column in self._table.columns:
+                if column.mode == "REQUIRED" and column.name not in row:
+                    return RowError(column.name, "is missing")
+        return None
 
 
 def _string_fault(value: Any) -> str | None:
@@ -132,8 +148,4 @@ def _first(faults: Iterable[str | None]) -> str | None:
     return next((fault for fault in faults if fault is not None), None)
 
 
-def _checks(table: Table) -> dict[str, Callable[[Any], str | None]]:
-    return {column.name: _check(column) for column in table.columns}
-
-
-_CHECKS = {table.name: _checks(table) for table in TABLES.values()}
+_CHECKS = {table.name: RowCheck(table) for table in TABLES.values()}
