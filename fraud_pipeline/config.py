@@ -14,9 +14,9 @@ from transforms.reload import RuleSource
 from transforms.rules import RuleSet
 
 
-def default_rules() -> RuleSet:
+def default_rules(entities: EntityConfig = DEFAULT_ENTITIES) -> RuleSet:
     """The rules that the package ships."""
-    return read_rules()
+    return read_rules(entities=entities)
 
 
 class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
