@@ -21,6 +21,8 @@ from fraud_pipeline.rules import read_rules
 from transforms.conditions import MAX_CONDITION_CHARS, ConditionError, check_condition
 from transforms.entities import DEFAULT_ENTITIES
 from transforms.features import FEATURES
+from transforms.list_file import Outside, load_lists
+from transforms.lists import LIST_KINDS
 from transforms.rule_file import RuleError, load_rules
 from transforms.rules import RuleSet, Thresholds
 from transforms.variables import EVENT_MODELS, EVENT_VARIABLES
@@ -459,9 +461,16 @@ def test_variables_shows_every_variable(capsys: pytest.CaptureFixture[str]) -> N
 def test_the_examples_on_the_page_about_rules_are_right() -> None:
     page = (Path(__file__).parents[1] / "docs" / "rules.md").read_text("utf-8")
     examples = [block.split("```")[0] for block in page.split("```yaml\n")[1:]]
-    assert examples
-    for text in examples:
-        assert load_rules(text).rules
+    lists = [text for text in examples if text.startswith("# lists.yaml")]
+    assert len(lists) == 1
+    outside = Outside(lambda name: b"value\n" if name.endswith(".csv") else b"# none\n", lambda name: ())
+    assert {one.head.kind for one in load_lists(lists[0], outside).lists} == set(LIST_KINDS)
+    (text,) = (text for text in examples if text not in lists)
+    assert all(load_rules(text).rules)
+    wrong = text.replace("ratio_30d: 6, event_time: 2026-03-01T03", "ratio_30d: 4, event_time: 2026-03-01T03")
+    with pytest.raises(RuleError) as caught:
+        load_rules(wrong, "my.yaml")
+    assert str(caught.value) in page
 
 
 def test_one_reason_for_each_rule_that_ships() -> None:
