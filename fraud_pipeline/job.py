@@ -128,7 +128,9 @@ def _run(
     outputs = graph.build(pipeline | "ReadMessages" >> source, config)
     if delivery.destinations:
         is_service = on_dataflow and options.view_as(StandardOptions).streaming
-        failed = outputs.alerts | "DeliverAlerts" >> DeliverAlerts(delivery, on_dataflow=is_service)
+        failed = outputs.alerts | "DeliverAlerts" >> DeliverAlerts(
+            delivery, bounded=config.bounded, on_dataflow=is_service
+        )
         letters = (outputs.dead_letters, failed) | "WithUndelivered" >> beam.Flatten()
         outputs = outputs._replace(dead_letters=letters)
     sink.write(outputs)

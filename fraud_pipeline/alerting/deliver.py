@@ -46,18 +46,22 @@ class DeliverAlerts(beam.PTransform[PCollection[Alert], PCollection[DeadLetter]]
 
     Args:
       delivery: where to.
+      bounded: whether the alerts are of the batch path, which gives each case once, when it is over.
       on_dataflow: whether topics are written to by Beam's own write, which Dataflow makes part of its service: that one
         waits for Pub/Sub, however long it takes.
     """
 
-    def __init__(self, delivery: Delivery, *, on_dataflow: bool = False) -> None:
+    def __init__(self, delivery: Delivery, *, bounded: bool = False, on_dataflow: bool = False) -> None:
         super().__init__()
+        self._bounded = bounded
         self._delivery = delivery
         self._on_dataflow = on_dataflow
 
     def expand(self, alerts: PCollection[Alert]) -> PCollection[DeadLetter]:
         """Wires it."""
-        bodies = alerts | "Notify" >> beam.ParDo(_NotifyDoFn(self._delivery.include)).with_output_types(bytes)
+        bodies = alerts | "Notify" >> beam.ParDo(_NotifyDoFn(self._delivery.include, self._bounded)).with_output_types(
+            bytes
+        )
         # What is sent is kept first, so that a retry of what is before it gives no notification of another content.
         bodies = bodies | "Keep" >> beam.Reshuffle()
         failed = []
@@ -73,11 +77,12 @@ class DeliverAlerts(beam.PTransform[PCollection[Alert], PCollection[DeadLetter]]
 
 
 class _NotifyDoFn(beam.DoFn):
-    def __init__(self, include: tuple[str, ...]) -> None:
+    def __init__(self, include: tuple[str, ...], is_last: bool) -> None:
         self._include = include
+        self._is_last = is_last
 
     def process(self, alert: Alert) -> Iterator[bytes]:
-        body = notification(alert, self._include)
+        body = notification(alert, self._include, is_last=self._is_last)
         if body is not None:
             yield body
 

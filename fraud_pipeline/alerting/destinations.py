@@ -39,8 +39,12 @@ class TopicDestination(msgspec.Struct, frozen=True):
         return PUBSUB + self.topic
 
     def sender(self) -> Sender:
-        """What sends to it."""
+        """What sends to it, made once a process."""
         return _topic(self)
+
+    def new_sender(self) -> Sender:
+        """Another one, which knows nothing of earlier failures."""
+        return Topic(self.topic)
 
     def check(self) -> None:
         """Looks whether it is there.
@@ -77,32 +81,40 @@ class WebhookDestination(msgspec.Struct, frozen=True):
         """
         return _webhook(self)
 
+    def new_sender(self) -> Sender:
+        """Another one, which knows nothing of earlier failures.
+
+        Raises:
+          UsageError: a secret isn't there.
+        """
+        if self.url is not None:
+            url = self.url
+        else:
+            assert self.place is not None
+            url = self.place.read().decode("utf-8", "replace")
+            check_url(url, f"the URL in {self.place.name}")
+        return Webhook(url, [place.read() for place in self.secrets], self.policy)
+
     def check(self) -> None:
         """Looks whether its secrets are there.
 
         Raises:
           UsageError: one isn't.
         """
-        _webhook(self)
+        self.new_sender()
 
 
 Destination = TopicDestination | WebhookDestination
 
 
 @functools.cache
-def _topic(destination: TopicDestination) -> Topic:
-    return Topic(destination.topic)
+def _topic(destination: TopicDestination) -> Sender:
+    return destination.new_sender()
 
 
 @functools.cache
-def _webhook(destination: WebhookDestination) -> Webhook:
-    if destination.url is not None:
-        url = destination.url
-    else:
-        assert destination.place is not None
-        url = destination.place.read().decode("utf-8", "replace")
-        check_url(url, f"the URL in {destination.place.name}")
-    return Webhook(url, [place.read() for place in destination.secrets], destination.policy)
+def _webhook(destination: WebhookDestination) -> Sender:
+    return destination.new_sender()
 
 
 def destination(text: str, secrets: tuple[Place, ...], option: str) -> Destination:

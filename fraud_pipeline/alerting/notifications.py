@@ -52,14 +52,15 @@ class _Body(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Body).decode
 
 
-def notification(alert: Alert, include: Collection[str] = ()) -> bytes | None:
+def notification(alert: Alert, include: Collection[str] = (), *, is_last: bool = False) -> bytes | None:
     """The notification of an alert, as JSON; None where the change is nothing to tell people of.
 
     Args:
+      is_last: whether the case is told once, when it is over: then that is told, whatever the change.
       include: fields of events that may be told. The value that a case is about is told if it is a user's or one
         of these.
     """
-    if alert.change in QUIET:
+    if alert.change in QUIET and not is_last:
         return None
     shows_key = alert.key_field == "user_id" or alert.key_field in include or WHOLE_EVENT in include
     fields: dict[str, Any] = {

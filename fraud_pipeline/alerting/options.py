@@ -121,4 +121,6 @@ def destination_of(text: str, secrets: list[str] | None, option: str) -> Destina
         raise UsageError(
             f"{option} is a webhook, and --alerts-secret is missing; give env:NAME, a file, or `none` to send unsigned"
         )
+    if secrets and len(secrets) > 1 and "none" in secrets:
+        raise UsageError("--alerts-secret none stands alone; leave it out, or the others")
     return made

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from fraud_pipeline.alerting.options import add_secret_argument, destination_of
 from fraud_pipeline.errors import UsageError
 
 _DESCRIPTION = "Puts dead letters back in after a fix, byte for byte, each once, however often this is run."
@@ -15,7 +16,9 @@ _DESCRIPTION = "Puts dead letters back in after a fix, byte for byte, each once,
 _EXAMPLES = """\
 which: by default all but these, which could only be rejected again:
   DUPLICATE, of events that were scored; SINK_REJECTED, whose payload is a table's row and no message;
-  RULES_REJECTED and RULES_UNREADABLE, which are about a file of rules
+  RULES_REJECTED and RULES_UNREADABLE, which are about a file of rules; DELIVERY_FAILED, which are alerts. Alerts go
+  to where they were meant to go, with --reason DELIVERY_FAILED, which a URL as --to implies; give --failed-to where
+  the receiver has moved.
 
 once each: what was put back is recorded, in the results file's table replayed_dead_letters, or beside an export in
   a file ending in .replayed. A file that is written to is also searched for what a killed run has put there. A
@@ -32,10 +35,14 @@ examples:
     fraud-pipeline replay --from results.duckdb --to events.jsonl --received-time original
   an export of BigQuery's table dead_letters, back into the topic:
     fraud-pipeline replay --from dead_letters.jsonl.gz --to pubsub:projects/P/topics/events
+  alerts that didn't reach a webhook, or a topic:
+    fraud-pipeline replay --from results.duckdb --to https://soc.example/alerts --alerts-secret env:ALERTS_SECRET
+    fraud-pipeline replay --from results.duckdb --reason DELIVERY_FAILED --to pubsub:projects/P/topics/alerts
 """
 
 _PUBSUB = "pubsub:"
-_NOT_BY_DEFAULT = ("DUPLICATE", "SINK_REJECTED", "RULES_REJECTED", "RULES_UNREADABLE")
+_ALERTS = "DELIVERY_FAILED"
+_NOT_BY_DEFAULT = (_ALERTS, "DUPLICATE", "SINK_REJECTED", "RULES_REJECTED", "RULES_UNREADABLE")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -59,8 +66,15 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--to",
         required=True,
-        metavar="PATH|pubsub:TOPIC",
-        help="a JSONL file, which keeps what it holds; or pubsub:projects/P/topics/T",
+        metavar="PATH|pubsub:TOPIC|https://URL",
+        help="a JSONL file, which keeps what it holds; or pubsub:projects/P/topics/T; for alerts as --alerts-to of "
+        "fraud-pipeline run: a topic, https://URL, webhook:env:NAME or webhook:FILE",
+    )
+    add_secret_argument(parser)
+    parser.add_argument(
+        "--failed-to",
+        metavar="LABEL",
+        help="alerts that didn't reach this receiver, as dead letters name it, or `any` (the one of --to)",
     )
     parser.add_argument(
         "--reason",
@@ -93,6 +107,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Puts dead letters back and says how many."""
+    from fraud_pipeline.alerting.deliver import source_of
+    from fraud_pipeline.alerting.resend import Resend
     from fraud_pipeline.dead_letters import (
         Destination,
         FileDestination,
@@ -105,15 +121,24 @@ def run(args: argparse.Namespace) -> int:
 
     now = time.time()
     now_ms = int(now * 1000)
+    is_alerts = _is_alerts(args)
     filters = Filters(
-        reasons=_reasons(args.reason),
+        reasons=[_ALERTS] if is_alerts else _reasons(args.reason),
         since_ms=0 if args.since is None else _time_ms("--since", args.since),
         until_ms=LAST_MS if args.until is None else _time_ms("--until", args.until),
     )
     if filters.since_ms >= filters.until_ms:
         raise UsageError(f"--since {args.since} isn't before --until {args.until}; swap them")
     destination: Destination
-    if args.to.startswith(_PUBSUB):
+    goes_to = args.to
+    if is_alerts:
+        receiver = destination_of(args.to, args.alerts_secret, "--to")
+        if not args.dry_run:
+            receiver.check()
+        destination, goes_to = Resend(receiver), receiver.label
+        if args.failed_to != "any":
+            filters = filters._replace(source=source_of(args.failed_to or receiver.label))
+    elif args.to.startswith(_PUBSUB):
         if args.received_time == "original":
             raise UsageError("--received-time original is for files: Pub/Sub stamps what it receives; leave it out")
         destination = PubsubDestination(args.to.removeprefix(_PUBSUB), now_ms, args.timestamp_attribute)
@@ -121,11 +146,11 @@ def run(args: argparse.Namespace) -> int:
         if args.timestamp_attribute is not None:
             raise UsageError("--timestamp-attribute is for Pub/Sub, not for files; leave it out")
         destination = FileDestination(Path(args.to), now_ms if args.received_time == "now" else None)
-    with Store(Path(args.source), args.to, now, read_only=args.dry_run) as store:
+    with Store(Path(args.source), goes_to, now, read_only=args.dry_run) as store:
         summary = replay(store, destination, filters)
 
     verb = "would be put back into" if args.dry_run else "put back into"
-    print(f"{summary.put_back.total():>10,} {verb} {args.to}")
+    print(f"{summary.put_back.total():>10,} {verb} {goes_to}")
     for reason, count in summary.put_back.most_common():
         print(f"{count:>14,} {reason}")
     print(f"{summary.before:>10,} put back before")
@@ -136,6 +161,29 @@ def run(args: argparse.Namespace) -> int:
         )
         return 1
     return 0
+
+
+def _is_alerts(args: argparse.Namespace) -> bool:
+    """Whether alerts are to be sent again, rather than messages put back."""
+    is_webhook = args.to.startswith(("https://", "http://", "webhook:"))
+    reasons = set(args.reason or ([_ALERTS] if is_webhook else []))
+    if _ALERTS in reasons and len(reasons) > 1:
+        raise UsageError(f"--reason {_ALERTS} is alerts, and the others are messages: put them back one after another")
+    if is_webhook and reasons != {_ALERTS}:
+        raise UsageError(
+            f"--to {args.to.partition(':')[0]}:… takes alerts only; give --reason {_ALERTS}, or no --reason"
+        )
+    if _ALERTS in reasons:
+        if not is_webhook and not args.to.startswith(_PUBSUB):
+            raise UsageError(f"--reason {_ALERTS} is alerts, which go to a topic or a webhook, not to --to {args.to!r}")
+        if args.received_time == "original" or args.timestamp_attribute is not None:
+            raise UsageError(
+                "--received-time and --timestamp-attribute are for messages, not for alerts; leave them out"
+            )
+        return True
+    if args.failed_to is not None or args.alerts_secret is not None:
+        raise UsageError(f"--failed-to and --alerts-secret are for --reason {_ALERTS}; give it, or leave them out")
+    return False
 
 
 def _reasons(wanted: list[str] | None) -> list[str]:

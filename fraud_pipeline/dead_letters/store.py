@@ -25,6 +25,7 @@ _EXPORT_COLUMNS = {
     "received_time": "TIMESTAMPTZ",
     "part": "BIGINT",
     "part_count": "BIGINT",
+    "source": "VARCHAR",
 }
 _LEDGER = "replayed_dead_letters"
 _CREATE_LEDGER = f"""
@@ -40,7 +41,7 @@ WITH parts AS (
     any_value(coalesce(part_count, 1)) AS part_count
   FROM {relation}
   WHERE dead_letter_id IS NOT NULL AND payload IS NOT NULL
-    AND list_contains($reasons, reason)
+    AND list_contains($reasons, reason) AND ($source IS NULL OR source = $source)
     AND received_time >= make_timestamptz($since_us) AND received_time < make_timestamptz($until_us)
   GROUP BY ALL
 )
@@ -61,11 +62,12 @@ class StoredDeadLetter(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """Which dead letters: these reasons, received from `since_ms` until before `until_ms`, epoch ms."""
+    """Which dead letters: these reasons, received from `since_ms` until before `until_ms`, epoch ms, from `source`."""
 
     reasons: Sequence[str]
     since_ms: int
     until_ms: int
+    source: str | None = None
 
 
 class Store:
@@ -142,6 +144,7 @@ class Store:
             "reasons": list(filters.reasons),
             "since_us": filters.since_ms * 1000,
             "until_us": filters.until_ms * 1000,
+            "source": filters.source,
         }
         try:
             rows = self._connection.cursor().execute(self._select, parameters)
