@@ -22,7 +22,9 @@ what it reads and writes
   --dataset NAME             DATASET              a name, or project.dataset (required); its tables are made by
                                                   `fraud-pipeline tables create`
   --timestamp-attribute NAME TIMESTAMP_ATTRIBUTE  message attribute with the event time (publish time)
-  --rules FILE               RULES                rules in YAML (those shipped); they travel with the job
+  --rules FILE               RULES                rules in YAML (those shipped)
+  --lists FILE               LISTS                deny, allow and watch lists in YAML (none)
+  --rules-refresh-seconds N  RULES_REFRESH_SECONDS  how often workers read both again, at gs:// (they travel with the job)
 how it runs
   --job-name NAME            JOB_NAME             one running job a name and region (fraud-pipeline)
   --service-account EMAIL    SERVICE_ACCOUNT      what workers run as (the project's default: give one with less power)
@@ -33,7 +35,8 @@ how it runs
                                                   be counted twice in the ledger, though it is scored once (exactly-once)
 what is done
   --update                                        replace the running job of that name, keeping its state
-  --dry-run                                       check everything, show the command, submit nothing, use no network
+  --dry-run                                       check everything, show the command, submit nothing, use no network (but for
+                                                  rules and lists at gs://)
   -- MORE...                                      goes to `fraud-pipeline run` and to Beam as it is
 
 examples
@@ -50,7 +53,7 @@ fail() {
 }
 
 settings="project region bucket temp_location staging_location subscription dataset timestamp_attribute rules
-  job_name service_account subnetwork machine_type max_workers delivery"
+  lists rules_refresh_seconds job_name service_account subnetwork machine_type max_workers delivery"
 for name in $settings; do
   variable=$(tr '[:lower:]' '[:upper:]' <<<"$name")
   printf -v "$name" '%s' "${!variable:-}"
@@ -113,7 +116,13 @@ may service_account '[^@[:space:]]+@[^@[:space:]]+\.gserviceaccount\.com' fraud-
 may subnetwork "(https://www\.googleapis\.com/compute/v1/projects/[^/]+/)?regions/$region/subnetworks/[a-z0-9-]+" \
   "regions/$region/subnetworks/workers"
 may timestamp_attribute '[^[:space:]]+' event_time
-[[ -z $rules || -r $rules ]] || fail "--rules '$rules' can't be read; give a YAML file"
+may rules_refresh_seconds '[1-9][0-9]{0,4}' 60
+for name in rules lists; do
+  value=${!name}
+  [[ -z $value || -r $value || $value == gs://* ]] || fail "--$name '$value' can't be read; give a YAML file"
+  [[ -z $value || -z $rules_refresh_seconds || $value == gs://* ]] ||
+    fail "--$name '$value' is local, and workers can't read it again; copy it to gs://, or leave out --rules-refresh-seconds"
+done
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 program=$root/.venv/bin/fraud-pipeline
@@ -141,6 +150,8 @@ command=(
 )
 [[ $timestamp_attribute ]] && command+=(--timestamp-attribute "$timestamp_attribute")
 [[ $rules ]] && command+=(--rules "$rules")
+[[ $lists ]] && command+=(--lists "$lists")
+[[ $rules_refresh_seconds ]] && command+=(--rules-refresh-seconds "$rules_refresh_seconds")
 [[ $service_account ]] && command+=(--service_account_email "$service_account")
 [[ $subnetwork ]] && command+=(--subnetwork "$subnetwork")
 [[ $delivery == at-least-once ]] && command+=(--dataflow_service_options streaming_mode_at_least_once)

@@ -27,6 +27,7 @@ from apache_beam.runners.portability import stager
 from fraud_pipeline.errors import UsageError
 from fraud_pipeline.sinks import Sink
 from fraud_pipeline.sinks.base import StagedSink
+from transforms.reload import RuleSource
 
 LOOKUP_TIMEOUT_SECONDS = 30.0
 
@@ -36,13 +37,16 @@ def is_dataflow(options: PipelineOptions) -> bool:
     return bool(options.view_as(StandardOptions).runner == "DataflowRunner")
 
 
-def check(options: PipelineOptions, sink: Sink, inputs: Iterable[str] = ()) -> None:
+def check(
+    options: PipelineOptions, sink: Sink, inputs: Iterable[str] = (), rules_source: RuleSource | None = None
+) -> None:
     """Refuses what could not work: first what can be told without a network, then what the service knows.
 
     Args:
       options: a Dataflow job's.
       sink: where its results go.
       inputs: paths of the files that it reads.
+      rules_source: where its workers read rules again, if they do.
 
     Raises:
       UsageError: a path isn't one that workers can reach; an option is missing; a job of the same name runs already,
@@ -57,6 +61,12 @@ def check(options: PipelineOptions, sink: Sink, inputs: Iterable[str] = ()) -> N
     for path in inputs:
         if not path.startswith("gs://"):
             raise UsageError(f"--input {path!r} is local, and workers can't read it; copy it to gs:// for Dataflow")
+    for option, path in rules_source.paths if rules_source is not None else ():
+        if not path.startswith("gs://"):
+            raise UsageError(
+                f"{option} {path!r} is local, and workers can't read it again; copy it to gs://, or leave out "
+                "--rules-refresh-seconds"
+            )
     # Without one, Beam looks for a bucket of its own over the network, without a time limit.
     for name in () if _is_local(cloud) else ("temp_location", "staging_location"):
         value = getattr(cloud, name)

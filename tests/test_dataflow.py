@@ -173,6 +173,9 @@ def test_missing_setting_is_one_line(script: Script, name: str) -> None:
         ({"max-workers": "ten"}, "--max-workers 'ten'"),
         ({"delivery": "at-most-once"}, "--delivery 'at-most-once'"),
         ({"rules": "/no/such/rules.yaml"}, "--rules '/no/such/rules.yaml'"),
+        ({"lists": "/no/such/lists.yaml"}, "--lists '/no/such/lists.yaml'"),
+        ({"rules-refresh-seconds": "0"}, "--rules-refresh-seconds '0'"),
+        ({"rules": __file__, "rules-refresh-seconds": "60"}, "workers can't read it again; copy it to gs://"),
         ({"maxworkers": "3"}, "unknown option --maxworkers"),
     ],
 )
@@ -196,6 +199,12 @@ def test_variables_are_settings_and_flags_win(script: Script, echo: Path) -> Non
     assert option(words, "--input") == "pubsub:projects/my-project/subscriptions/events"
     assert option(words, "--output") == "bigquery:my-project.fraud"
     assert option(words, "--temp_location") == "gs://my-bucket/dataflow/temp"
+
+
+def test_rules_that_are_read_again_are_in_cloud_storage(script: Script, echo: Path) -> None:
+    changed = {"rules": "gs://b/rules.yaml", "lists": "gs://b/lists.yaml", "rules-refresh-seconds": "60"}
+    words = script.run(*flags(SETTINGS | changed), path=echo).stdout.split()
+    assert {name: option(words, f"--{name}") for name in changed} == changed
 
 
 def test_full_names_and_paths_are_taken_as_they_are(script: Script, echo: Path) -> None:

@@ -51,6 +51,11 @@ class RuleSource(Hashable, Protocol):
         """Where it is, for people."""
         ...
 
+    @property
+    def paths(self) -> tuple[tuple[str, str], ...]:
+        """The paths that it reads, each with the option that gave it."""
+        ...
+
     def fetch(self) -> Content:
         """What it holds now.
 

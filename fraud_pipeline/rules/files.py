@@ -50,6 +50,12 @@ class RuleFiles(msgspec.Struct, frozen=True):
         """Both paths."""
         return " and ".join(path for path in (self.rules_path or DEFAULT, self.lists_path) if path)
 
+    @property
+    def paths(self) -> tuple[tuple[str, str], ...]:
+        """The paths given, each with its option."""
+        given = (("--rules", self.rules_path), ("--lists", self.lists_path))
+        return tuple((option, path) for option, path in given if path is not None)
+
     def fetch(self) -> Content:
         """The bytes of both files and of all that the lists name.
 
