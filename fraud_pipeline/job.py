@@ -115,7 +115,7 @@ def _run(
     on_dataflow = dataflow.is_dataflow(options)
     check_destinations(delivery.destinations, by_workers=on_dataflow)
     if on_dataflow:
-        dataflow.check(options, sink, inputs)
+        dataflow.check(options, sink, inputs, config.rules_source)
     else:
         sink.check()
     if options.view_as(StandardOptions).runner == LOCAL_RUNNER:
