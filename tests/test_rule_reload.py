@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import duckdb
 import msgspec
 import pytest
 from apache_beam.metrics.metric import MetricsFilter
@@ -29,9 +30,11 @@ from fraud_pipeline.cli import main
 from fraud_pipeline.config import PipelineConfig
 from fraud_pipeline.rules.files import RuleFiles
 from fraud_pipeline.rules.running import MAX_TRAVELLING_ENTRIES, rules_and_source
+from fraud_pipeline.tables.rows import dead_letter_row
 from transforms.events import Message, Reason, dead_letter_id
+from transforms.message_lines import wrap_line
 from transforms.records import FeatureRecord, Score
-from transforms.reload import CLAIM_SECONDS, Loader, loader_of, stop_loader
+from transforms.reload import CLAIM_SECONDS, Failure, Loader, loader_of, stop_loader
 from transforms.rule_file import load_rules
 from transforms.rules import RuleSet
 from transforms.score_events import ScoreFeatures
@@ -418,3 +421,43 @@ def test_run_refuses_in_one_line(
     shown = capsys.readouterr()
     assert said in shown.err
     assert shown.err.count("\n") == 1
+
+
+def test_dataflow_reads_rules_again_from_cloud_storage_only(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["run", "--input", "pubsub:projects/p/subscriptions/s", "--output", "bigquery:my-project.fraud"]
+    command += ["--runner", "DataflowRunner", "--rules", str(path), "--rules-refresh-seconds", "60"]
+    assert main(command) == 2
+    assert "is local, and workers can't read it again; copy it to gs://" in capsys.readouterr().err
+
+
+def test_a_run_records_rules_on_trial_and_lists_and_its_ledger_leaves_rejected_rules_out(tmp_path: Path) -> None:
+    database, rules, lists = (tmp_path / name for name in ("results.duckdb", "rules.yaml", "lists.yaml"))
+    trial = rule("trial", "event_type == 'login'", 0.9) + "    mode: shadow\n"
+    write(rules, FIRST + trial)
+    write(lists, "lists:\n  - {name: u, kind: deny, field: user_id, entries: [u1]}\n")
+    write(tmp_path / "in.jsonl", "".join(f"{wrap_line(_message(i)).decode()}\n" for i in range(14)))
+    command = ["run", "--input", str(tmp_path / "in.jsonl"), "--output", str(database)]
+    command += ["--rules", str(rules), "--lists", str(lists)]
+    assert main(command) == 0
+    used = RuleFiles(str(rules), str(lists))
+    versions = used.build(used.fetch())
+    failure = Failure(Reason.RULES_REJECTED, "rules.yaml", "d", "wrong", "v", "", EVENT_TIME_MS)
+    row = dead_letter_row(failure.dead_letter())
+    with duckdb.connect(str(database)) as connection:
+        found = connection.execute(
+            "SELECT user_id, action, fired_rules, shadow_rules, rules_version, lists_version, count(*) FROM scores "
+            "GROUP BY ALL ORDER BY user_id"
+        ).fetchall()
+        before = connection.execute("SELECT * FROM ledger").fetchall()
+        text = connection.execute("SELECT message FROM dead_letters").fetchall()
+        names = ", ".join(row)
+        marks = ", ".join(f"${name}" for name in row)
+        connection.execute(f"INSERT INTO dead_letters ({names}) SELECT {marks}", {**row, "payload": b"{}"})
+        after = connection.execute("SELECT * FROM ledger").fetchall()
+    same = ["trial"], versions.version, versions.lists.version, 2
+    assert found == [
+        (f"u{i}", *(("block", ["list.u", "first"]) if i == 1 else ("allow", ["first"])), *same) for i in range(7)
+    ]
+    assert text == []
+    assert after == before
+    assert before[0][-1] == 0
