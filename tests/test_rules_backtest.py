@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -66,28 +67,47 @@ def every_score(history: History, rules: RuleSet) -> Iterator[tuple[Any, bool | 
 
 @pytest.fixture(scope="module")
 def messages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A quiet day and a day with attacks, a fifth of the events out of order."""
+    """A quiet day and a day with attacks, a fifth of the events out of order; payments have an attribute."""
     config = SimulationConfig(
         users=50, days=1, history_days=1, seed=23, delivery=Delivery(delayed=0.2, late=0, duplicates=0.02)
     )
     path = tmp_path_factory.mktemp("backtest") / "events.jsonl"
-    path.write_bytes(b"\n".join(wrap_line(Message(a.payload, a.received_ms, "")) for a in simulate(config)) + b"\n")
+    lines = [wrap_line(Message(_with_trip(a.payload), a.received_ms, "")) for a in simulate(config)]
+    path.write_bytes(b"\n".join(lines) + b"\n")
     return path
 
 
-def candidate(mode: str) -> str:
-    """Rules with every key that decides, and features of all kinds; those that the mode says are on trial."""
-    return "rules:\n" + "".join(
-        [
+def _with_trip(payload: bytes) -> bytes:
+    try:
+        event = json.loads(payload)
+        if event["event_type"] != "payment":
+            return payload
+        event["attributes"] = {"trip_km": zlib.crc32(event["event_id"].encode()) % 7 * 1.5}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return payload  # It was malformed on purpose.
+    return json.dumps(event).encode()
+
+
+HALF_OF_ALL = ValueList(ListHead("half", "watch", "ip"), [("240.0.0.0/5", Entry(NEVER_MS, "test"))])
+
+
+def candidate(mode: str) -> RuleSet:
+    """Rules with every key that decides, features of all kinds, a list; some on trial where the mode says so."""
+    return rules_of(
+        *[
             rule("failures", "event_type == 'login' && failures_in_a_row >= 3", 0.4, mode=mode),
             rule("spike", "amount_to_mean_ratio_30d > 3.0 || !has_amount_to_mean_ratio_30d && amount_minor > 900"),
             rule("even", "amount_minor % 2 == 0 && country in ['DE', 'SE', 'GB']", 0.3, mode=mode, severity="low"),
             rule("young", "is_new_device && seconds_since_login < 900.0", None, action="block", mode=mode),
+            rule("shared", "ip_event_count_1h >= 6 || session_event_count >= 6", 0.3, mode=mode),
+            rule("far", "trip_km >= 6.0 && !(trip_km > 8.0)", 0.25),
             rule("quick", "payment_count_10m >= 2 && seconds_since_last_event <= 120.0", 0.2),
             rule("known", "session_event_count >= 5 && !is_new_ip", None, action="allow"),
             rule("bounded", "session_event_count >= 2", 0.6, valid_from="2025-06-02T06:00:00Z",
                  valid_to="2025-06-02T18:00:00Z"),
-        ]
+            rule("listed", "on_list_half && event_type == 'login' && session_event_count > 2", 0.2),
+        ],
+        lists=ListSet([HALF_OF_ALL]),
     )  # fmt: skip
 
 
@@ -96,7 +116,7 @@ def runs(messages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     """What the job wrote of the same messages, with rules live and with some on trial."""
     directory = tmp_path_factory.mktemp("runs")
     for mode in ("live", "shadow"):
-        config = PipelineConfig(rules=load_rules(candidate(mode)))
+        config = PipelineConfig(rules=candidate(mode))
         assert job.backfill([str(messages)], sink_for(str(directory / f"{mode}.duckdb")), config) == 0
     return {mode: directory / f"{mode}.duckdb" for mode in ("live", "shadow")}
 
@@ -118,14 +138,17 @@ def test_a_backtest_says_of_each_event_what_the_job_said(runs: dict[str, Path], 
                 [rule.rule_id for rule in s.shadow],
                 s.rules_version,
             )
-            for s, _ in every_score(history, load_rules(candidate(mode)))
+            for s, _ in every_score(history, candidate(mode))
         }
     assert found == written
-    assert len({tuple(said[2]) for said in written.values()}) > 8, "too few combinations of rules: too easy a test"
+    rules = {one for said in written.values() for one in (*said[2], *said[3])}
+    assert rules == {*(one.id for one in candidate(mode).rules), "list.half"}, (
+        "a rule that never fires: too easy a test"
+    )
 
 
 def test_rules_on_trial_fire_on_the_events_on_which_they_would_fire_live(runs: dict[str, Path]) -> None:
-    on_trial = {"failures", "even", "young"}
+    on_trial = {"failures", "even", "young", "shared"}
     fired = {}
     for mode, path in runs.items():
         with duckdb.connect(str(path), read_only=True) as connection:
@@ -138,11 +161,11 @@ def test_rules_on_trial_fire_on_the_events_on_which_they_would_fire_live(runs: d
             assert (trial[0] > 0) == (mode == "shadow")
     assert fired["live"] == fired["shadow"]
     with open_history(str(runs["live"])) as history:
-        live = backtest(history, load_rules(candidate("live")))
-        shadow = backtest(history, load_rules(candidate("shadow")))
+        live = backtest(history, candidate("live"))
+        shadow = backtest(history, candidate("shadow"))
         totals = measure_range(history.days(), history.row_count, 0, history.totals(), "unknown")
-    one = measure_backtest(live, load_rules(candidate("live")), totals)
-    other = measure_backtest(shadow, load_rules(candidate("shadow")), totals)
+    one = measure_backtest(live, candidate("live"), totals)
+    other = measure_backtest(shadow, candidate("shadow"), totals)
     assert other.actions_with_shadow == one.actions
     assert other.actions != one.actions
     assert [(r.rule_id, r.hits, r.overlaps) for r in one.rules] == [
@@ -152,7 +175,7 @@ def test_rules_on_trial_fire_on_the_events_on_which_they_would_fire_live(runs: d
 
 
 def test_a_tally_is_the_same_as_of_every_event_scored_without_a_prefilter(runs: dict[str, Path]) -> None:
-    rules = load_rules(candidate("live"))
+    rules = candidate("live")
     with open_history(str(runs["live"])) as history:
         fast = backtest(history, rules)
         slow = Counter(
@@ -433,6 +456,16 @@ def test_a_diff_says_what_changes_by_action_and_by_rule_with_examples(figures: s
     assert (example.old.action, example.new.action, example.is_fraud) == ("block", "review", True)
     assert (example.old.fired, example.new.fired) == (("new", "many"), ("many",))
     assert example.mattered == {"is_new_ip": True}
+
+
+def test_what_the_changed_condition_looks_at_matters_too(figures: str) -> None:
+    before = rules_of(rule("many", "payment_count_10m >= 2"))
+    after = rules_of(rule("many", "payment_count_10m >= 2 && is_new_ip && has_country"))
+    with open_history(figures) as history:
+        tally = diff(history, before, after)
+    shown = {e.event_id: e.mattered for examples in tally.examples.values() for e in examples}
+    assert shown["e1"] == {"country": None, "is_new_ip": None, "payment_count_10m": 2}
+    assert "e2" in shown
 
 
 def test_a_diff_of_the_same_rules_is_empty(figures: str) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fraud_pipeline.errors import UsageError
+from fraud_pipeline.rules.arguments import add_surroundings, entities_of
 
 if TYPE_CHECKING:
     from fraud_pipeline.backtest.figures import Range
@@ -44,7 +45,7 @@ def add_history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", type=_time, metavar="TIME", dest="to_ms", help="events before this time; a date, or RFC 3339"
     )
-    parser.add_argument("--lists", metavar="FILE", help="deny, allow and watch lists that the rules use (none)")
+    add_surroundings(parser)
     parser.add_argument("--workers", type=at_least(1), metavar="N", help="processes (default: a process for each core)")
     parser.add_argument("--json", action="store_true", help="one JSON object, for machines")
 
@@ -96,6 +97,7 @@ def history_of(args: argparse.Namespace) -> Iterator[tuple[History, Progress]]:
             args.from_ms,
             args.to_ms,
             unlabelled_is_legitimate=args.unlabelled == "legitimate",
+            entities=entities_of(args),
         ) as history:
             yield (
                 history,

@@ -17,6 +17,7 @@ from fraud_pipeline.errors import UsageError
 from fraud_pipeline.tables import dialect
 from fraud_pipeline.tables.rows import timestamp
 from fraud_pipeline.tables.views import VIEWS
+from transforms.entities import DEFAULT_ENTITIES, EntityConfig
 
 if TYPE_CHECKING:
     import pyarrow
@@ -151,6 +152,7 @@ def open_history(
     to_ms: int | None = None,
     *,
     unlabelled_is_legitimate: bool = False,
+    entities: EntityConfig = DEFAULT_ENTITIES,
 ) -> Iterator[History]:
     """Opens history for reading.
 
@@ -159,6 +161,8 @@ def open_history(
       labels: where the labels are, alike; or the file of truth that `fraud-pipeline simulate --labels` wrote, where
         events that it doesn't name are legitimate. Without it those beside the scores are taken.
       from_ms, to_ms: the range of event times, epoch ms: from the first on, before the second.
+      unlabelled_is_legitimate: what an event without a label counts as; otherwise it is neither.
+      entities: whose features the scores may have.
 
     Raises:
       UsageError: a file is missing, isn't what it should be, or has no event in the range.
@@ -171,7 +175,7 @@ def open_history(
         within = [f"event_time >= TIMESTAMPTZ '{timestamp(from_ms)}'"] if from_ms is not None else []
         within += [f"event_time < TIMESTAMPTZ '{timestamp(to_ms)}'"] if to_ms is not None else []
         try:
-            attach_scores(connection, scores, " AND ".join(within) or "TRUE", Path(directory))
+            attach_scores(connection, scores, " AND ".join(within) or "TRUE", Path(directory), entities)
             is_truth = attach_labels(connection, labels, scores, Path(directory))
             connection.execute(f"CREATE TEMP TABLE verdicts AS {_verdicts(is_truth)}")
             yield _history(connection, scores, bool(within), unlabelled_is_legitimate or bool(is_truth))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fraud_pipeline.backtest.evaluate import Reader, columns_needed, names_in
 from fraud_pipeline.backtest.history import History
 from fraud_pipeline.backtest.members import matches_some
-from fraud_pipeline.backtest.tally import Example, Tally, change, mattered, outcome, said
+from fraud_pipeline.backtest.tally import Example, Tally, change, mattered, order, outcome, said
 from fraud_pipeline.errors import UsageError
+from transforms.records import Score
 from transforms.rules import Rule, RuleSet
 from transforms.scoring import score
 from transforms.variables import LIST_PREFIX
@@ -71,6 +73,7 @@ class Judge:
         self.rule_sets = rule_sets
         self.columns = columns
         self.most_examples = most_examples
+        self._inputs = _inputs(rule_sets)
 
     def __call__(self, batch: pyarrow.RecordBatch) -> Tally:
         """The tally of a batch."""
@@ -93,21 +96,39 @@ class Judge:
                     tally.add(outcome(scores[0], thresholds, is_fraud, currency), amount)
             elif found := change(scores[0], scores[1], is_fraud, currency):
                 tally.add(found, amount)
-                tally.show(
-                    Example(
-                        event_id=record.event.event_id,
-                        user_id=record.event.user_id,
-                        event_time_ms=record.event.event_time_ms,
-                        amount_minor=row[amount_at],
-                        currency=currency,
-                        is_fraud=is_fraud,
-                        old=said(scores[0]),
-                        new=said(scores[1]),
-                        mattered=mattered(scores[0], scores[1], at, row),
-                    )
-                )
+                event = record.event
+                if tally.wants(found.old_action, found.new_action, order(event.user_id, event.event_id)):
+                    tally.show(self._example(scores[0], scores[1], row[amount_at], currency, is_fraud))
         tally.row_count = batch.num_rows
         return tally
+
+    def _example(
+        self, old: Score, new: Score, amount_minor: int | None, currency: str | None, is_fraud: bool | None
+    ) -> Example:
+        event = new.record.event
+        known = self.rule_sets[-1].known(new.record)
+        return Example(
+            event_id=event.event_id,
+            user_id=event.user_id,
+            event_time_ms=event.event_time_ms,
+            amount_minor=amount_minor,
+            currency=currency,
+            is_fraud=is_fraud,
+            old=said(old),
+            new=said(new),
+            mattered={name: known.get(name) for name in mattered(old, new, self._inputs)},
+        )
+
+
+def _inputs(rule_sets: tuple[RuleSet, ...]) -> dict[str, set[str]]:
+    """By rule and list, the variables that it looks at, in any of the files."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for rules in rule_sets:
+        for rule in rules.rules:
+            found[rule.id] |= names_in(rule.when) & rules.vocabulary.variables.keys()
+        for one in rules.lists.lists:
+            found[one.fired.rule_id].add(one.head.field)
+    return found
 
 
 def judge_of(history: History, rule_sets: tuple[RuleSet, ...], most_examples: int = 0) -> Judge:

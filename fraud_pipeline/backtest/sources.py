@@ -12,7 +12,8 @@ import msgspec
 
 from fraud_pipeline.errors import UsageError
 from fraud_pipeline.tables.duckdb import connect, load
-from fraud_pipeline.tables.schema import TABLES
+from fraud_pipeline.tables.schema import TABLES, Table, tables_for
+from transforms.entities import DEFAULT_ENTITIES, EntityConfig
 
 SCORES = "scored_rows"
 """The relation of the scores in the range, with `row_number` and `event_time_ms` beside the table's columns."""
@@ -25,11 +26,18 @@ Kind: TypeAlias = Literal["duckdb", "parquet", "jsonl"]
 _NEEDED = ("event_id", "user_id", "event_type", "event_time", "version", "scored_time", "amount_minor", "currency")
 
 
-def attach_scores(connection: duckdb.DuckDBPyConnection, path: str, condition: str, directory: Path) -> None:
+def attach_scores(
+    connection: duckdb.DuckDBPyConnection,
+    path: str,
+    condition: str,
+    directory: Path,
+    entities: EntityConfig = DEFAULT_ENTITIES,
+) -> None:
     """Makes the relation `SCORES`.
 
     Args:
       condition: SQL; the rows to have.
+      entities: whose features lines of JSON may hold; other files say themselves what they hold.
       directory: for temporary files.
 
     Raises:
@@ -42,7 +50,7 @@ def attach_scores(connection: duckdb.DuckDBPyConnection, path: str, condition: s
         relation = f"read_parquet({_literal(path)}, union_by_name = true, file_row_number = true)"
         numbered = f"SELECT * EXCLUDE (file_row_number), file_index::BIGINT * {most[0]} + file_row_number"
     else:
-        relation = _table(connection, "scores", path, kind, directory, "--history")
+        relation = _table(connection, tables_for(entities)["scores"], path, kind, directory, "--history")
         numbered = "SELECT *, rowid"
     names = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()]
     if missing := [name for name in _NEEDED if name not in names]:
@@ -82,7 +90,7 @@ def attach_labels(connection: duckdb.DuckDBPyConnection, path: str | None, score
     if kind == "parquet":
         relation = f"read_parquet({_literal(path)}, union_by_name = true)"
     else:
-        relation = _table(connection, "labels", path, kind, directory, "--labels")
+        relation = _table(connection, TABLES["labels"], path, kind, directory, "--labels")
     names = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()]
     if "target_event_id" not in names:
         raise UsageError(
@@ -116,29 +124,30 @@ def _kind(path: str, option: str) -> Kind:
 
 
 def _table(
-    connection: duckdb.DuckDBPyConnection, table: str, path: str, kind: Kind, directory: Path, option: str
+    connection: duckdb.DuckDBPyConnection, table: Table, path: str, kind: Kind, directory: Path, option: str
 ) -> str:
     """Attaches the database that holds a table, which is made of JSON lines first where it is these."""
     database = Path(path)
     if kind == "jsonl":
-        database = directory / f"{table}.duckdb"
-        if unknown := (_keys(path) or set()) - {column.name for column in TABLES[table].columns}:
+        database = directory / f"{table.name}.duckdb"
+        if unknown := (_keys(path) or set()) - {column.name for column in table.columns}:
             raise UsageError(
-                f"{option} {path!r} isn't a {table} table: there is no column {sorted(unknown)[0]!r} in it"
+                f"{option} {path!r} isn't of the table {table.name}, which has no column {sorted(unknown)[0]!r}; "
+                "give a file of fraud-pipeline run, and the --entities of that run"
             )
         try:
-            load(database, {table: sorted(glob.glob(path))})
+            load(database, {table.name: sorted(glob.glob(path))}, {**TABLES, table.name: table})
         except duckdb.Error as error:
             raise UsageError(f"{option} {path!r} can't be read: {str(error).splitlines()[0]}") from error
     with connect(database, read_only=True) as found:
-        if not found.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchone():
-            raise UsageError(f"{option} {path!r} has no table {table!r}; give the file of fraud-pipeline run")
+        if not found.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table.name]).fetchone():
+            raise UsageError(f"{option} {path!r} has no table {table.name!r}; give the file of fraud-pipeline run")
     # The same file may hold scores and labels, and DuckDB attaches a file once.
     attached = dict(connection.execute("SELECT path, database_name FROM duckdb_databases()").fetchall())
-    name = attached.get(str(database), f"{table}_file")
+    name = attached.get(str(database), f"{table.name}_file")
     if str(database) not in attached:
         connection.execute(f"ATTACH {_literal(str(database))} AS {name} (READ_ONLY)")
-    return f"{name}.main.{table}"
+    return f"{name}.main.{table.name}"
 
 
 def _keys(path: str) -> set[str] | None:

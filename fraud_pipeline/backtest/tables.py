@@ -52,7 +52,7 @@ def history(found: Range) -> RenderableType:
     elif not verdicts.fraud + verdicts.legitimate:
         lines.append("without labels, precision, recall and amounts saved aren't known; give --labels")
     else:
-        lines.append("unlabelled ones count for neither precision, recall nor false positives")
+        lines.append("unlabelled ones count for neither precision, recall nor false positives (see --unlabelled)")
     return Padding(Text("\n".join(lines)), (0, 0, 1, 0))
 
 

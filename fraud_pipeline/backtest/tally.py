@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from fraud_pipeline.backtest.evaluate import Row
 from transforms.records import FiredRule, Score
 from transforms.rules import Thresholds
 from transforms.scoring import combine, decide
@@ -73,9 +72,10 @@ class Example(msgspec.Struct, frozen=True):
     new: Said
     mattered: dict[str, Any]
 
-    def order(self) -> tuple[int, str, str]:
-        """By chance, and the same in each run: the examples are those that come first."""
-        return zlib.crc32(self.event_id.encode("utf-8", "surrogatepass")), self.user_id, self.event_id
+    @property
+    def order(self) -> Order:
+        """Its place among the examples."""
+        return order(self.user_id, self.event_id)
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -84,6 +84,14 @@ class Said(msgspec.Struct, frozen=True):
     action: str
     score: float
     fired: tuple[str, ...]
+
+
+Order: TypeAlias = tuple[int, str, str]
+
+
+def order(user_id: str, event_id: str) -> Order:
+    """An event's place among the examples: by chance, and the same in each run. Those that come first are kept."""
+    return zlib.crc32(event_id.encode("utf-8", "surrogatepass")), user_id, event_id
 
 
 class Tally:
@@ -107,6 +115,11 @@ class Tally:
         self.events[key] += 1
         self.amount_minor[key] += amount_minor
 
+    def wants(self, old_action: str, new_action: str, place: Order) -> bool:
+        """Whether an example at that place would be kept, as far as is known."""
+        kept = self.examples.get((old_action, new_action), [])
+        return len(kept) < self._most_examples or (bool(kept) and place < kept[-1].order)
+
     def show(self, example: Example) -> None:
         """Keeps an example, or not."""
         self._keep((example.old.action, example.new.action), [example])
@@ -122,7 +135,7 @@ class Tally:
 
     def _keep(self, key: tuple[str, str], examples: Iterable[Example]) -> None:
         kept = [*self.examples.get(key, []), *examples]
-        self.examples[key] = sorted(kept, key=Example.order)[: self._most_examples]
+        self.examples[key] = sorted(kept, key=lambda example: example.order)[: self._most_examples]
 
 
 def outcome(found: Score, thresholds: Thresholds, is_fraud: bool | None, currency: str | None) -> Outcome:
@@ -154,10 +167,11 @@ def said(found: Score) -> Said:
     return Said(found.action, found.score, ids(found.fired))
 
 
-def mattered(old: Score, new: Score, names: dict[str, int], row: Row) -> dict[str, Any]:
-    """Values that made the difference; see `Example.mattered`."""
+def mattered(old: Score, new: Score, inputs: Mapping[str, Iterable[str]]) -> list[str]:
+    """Names of the variables that made the difference, sorted; see `Example.mattered`.
+
+    Args:
+      inputs: by rule, what its condition looks at, in either file.
+    """
     before, after = set(ids(old.fired)), set(ids(new.fired))
-    rules = (*old.fired, *new.fired)
-    differing = [rule for rule in rules if rule.rule_id in before ^ after] or rules
-    inputs = sorted({name for rule in differing for name in rule.inputs})
-    return {name: row[names[name]] for name in inputs if name in names}
+    return sorted({name for rule in before ^ after or before | after for name in inputs[rule]})

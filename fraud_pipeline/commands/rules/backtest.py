@@ -29,9 +29,9 @@ def run(args: argparse.Namespace) -> int:
     from fraud_pipeline.backtest.measures import measure_backtest
     from fraud_pipeline.backtest.run import backtest
     from fraud_pipeline.backtest.tables import backtest as tables
-    from fraud_pipeline.rules import read_rules
+    from fraud_pipeline.rules.arguments import rules_of
 
-    rules = read_rules(args.rules, lists_path=args.lists)
+    rules = rules_of(args, args.rules)
     with history_of(args) as (history, progress):
         tally = backtest(history, rules, args.workers, progress)
         found = measure_backtest(tally, rules, read_range(history))

@@ -36,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
     from fraud_pipeline.backtest.measures import measure_diff
     from fraud_pipeline.backtest.run import diff
     from fraud_pipeline.backtest.tables import diff as tables
-    from fraud_pipeline.rules import read_rules
+    from fraud_pipeline.rules.arguments import rules_of
 
-    old, new = (read_rules(path, lists_path=args.lists) for path in (args.old, args.new))
+    old, new = (rules_of(args, path) for path in (args.old, args.new))
     with history_of(args) as (history, progress):
         tally = diff(history, old, new, args.examples, args.workers, progress)
         found = measure_diff(tally, old, new, read_range(history))
