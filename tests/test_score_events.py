@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import apache_beam as beam
+import msgspec
 import pytest
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -67,6 +68,24 @@ def test_scores_are_those_of_the_pure_function(pipeline: beam.Pipeline) -> None:
         "action.review": 2,
         "action.block": 1,
         **{f"fired.{rule}": 1 for s in expected for rule in [f.rule_id for f in s.fired]},
+    }
+
+
+def test_rules_on_trial_answer_as_they_would_live(pipeline: beam.Pipeline) -> None:
+    trial = RuleSet(
+        tuple(msgspec.structs.replace(each, mode="shadow") for each in SHIPPED.rules),
+        SHIPPED.thresholds,
+        SHIPPED.vocabulary,
+    )
+    live = {r.version: score(r, SHIPPED).fired for r in RECORDS}
+    assert any(live.values())
+    with pipeline as p:
+        scores, _ = p | timestamped(RECORDS) | beam.Map(lambda tv: tv) | ScoreFeatures(trial)
+        assert_that(scores | beam.Map(lambda s: (s.record.version, s.shadow)), equal_to(list(live.items())), "shadow")
+        assert_that(scores | beam.Map(lambda s: (s.fired, s.score, s.action)), equal_to([((), 0.0, "allow")] * 4))
+    assert counters(pipeline) == {
+        "action.allow": 4,
+        **{f"shadow.{rule.rule_id}": 1 for fired in live.values() for rule in fired},
     }
 
 
