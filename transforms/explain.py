@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import cel
 
 from transforms.condition_tree import Kind, Node, parse, text_of, tokenize
+from transforms.conditions import shorten
 from transforms.records import FeatureRecord
 from transforms.rule_index import NO_MATCH_ERRORS
 from transforms.rules import Rule, RuleSet, to_ms
@@ -50,6 +51,17 @@ class Explanation(NamedTuple):
     in_time: bool
     missing: int
     parts: tuple[Part, ...]
+
+
+def shown(seen: Mapping[str, Any]) -> str:
+    """Variables and their values as a condition would write them: `country is 'DE', travel_km is unknown`."""
+    return ", ".join(f"{name} is {_written(value)}" for name, value in seen.items())
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    return str(value).lower() if isinstance(value, bool) else shorten(repr(value), 60)
 
 
 def explain(rules: RuleSet, values: FeatureRecord | Mapping[str, Any]) -> tuple[Explanation, ...]:

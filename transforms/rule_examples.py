@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from transforms.conditions import nearest
-from transforms.explain import Explanation, explain_rule
+from transforms.explain import Explanation, explain_rule, shown
 from transforms.rfc3339 import epoch_ms
 from transforms.rule_index import Condition
 from transforms.rule_values import typed
@@ -127,8 +127,8 @@ def why(outcome: Outcome) -> str:
     leaf = next(
         (p for p in outcome.explanation.parts if p.kind == "leaf" and p.verdict != "yes"), outcome.explanation.parts[0]
     )
-    seen = ", ".join(f"{n} is {'unknown' if v is None else show(v)}" for n, v in leaf.seen.items())
-    return f"the example must match, but `{leaf.text[:80]}` is {_WORDS[leaf.verdict]} ({seen}); mend one of the two"
+    verdict = f"{_WORDS[leaf.verdict]} ({shown(leaf.seen)})"
+    return f"the example must match, but `{leaf.text[:80]}` is {verdict}; mend one of the two"
 
 
 _WORDS = {"yes": "true", "no": "false", "unknown": "unknown", "error": "an error"}

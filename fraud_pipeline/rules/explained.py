@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from transforms.explain import Explanation, explain
+from transforms.explain import Explanation, explain, shown
 from transforms.rule_values import time_of
 from transforms.rules import RuleSet
 from transforms.scoring import combine, decide
@@ -67,9 +67,8 @@ def part_lines(explanation: Explanation) -> Iterator[str]:
     """A line for each comparison of a rule, with the values seen; groups are indented."""
     for part in explanation.parts:
         if part.kind == "leaf":
-            seen = ", ".join(f"{name} is {'unknown' if v is None else _value(v)}" for name, v in part.seen.items())
             error = f"; {part.error}" if part.error else ""
-            yield f"{'  ' * part.depth}{_MARKS[part.verdict]:8}{part.text}   [{seen}{error}]"
+            yield f"{'  ' * part.depth}{_MARKS[part.verdict]:8}{part.text}   [{shown(part.seen)}{error}]"
         elif part.kind != "all" or part.depth:
             words = {"any": "one of", "all": "all of", "not": "not", "if": "if, then, else"}
             yield f"{'  ' * part.depth}{_MARKS[part.verdict]:8}{words[part.kind]}"
@@ -97,7 +96,3 @@ def _is_close(explanation: Explanation) -> bool:
     return all(part.verdict == "yes" for part in types) and any(
         part.verdict == "yes" for part in leaves if part not in types
     )
-
-
-def _value(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
