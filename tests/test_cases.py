@@ -204,6 +204,16 @@ def test_ids_tell_keys_reasons_and_times_apart() -> None:
     assert alert_id_of("user_id:u1", "BRUTE_FORCE", 490_908, 0) == "3d30802ecab890ba157f23d1f603ee00"
 
 
+def test_a_bundle_that_is_processed_again_tells_the_same_alerts() -> None:
+    player = Player()
+    player.play(suspicion(0, "a"), suspicion(1, "b", "B"))
+    assert player.state is not None
+    before, machine = encode(player.state), player.machine
+    for score in (suspicion(2, "c", "AB"), suspicion(0, "a", "", version=5, trigger="LATE")):
+        first, again = (machine.on_score(decode(before), score) for _ in range(2))
+        assert first.alerts == again.alerts != []
+
+
 def test_a_late_event_reopens_a_closed_case_and_closes_it_again() -> None:
     player = Player()
     player.play(suspicion(0, "a"))

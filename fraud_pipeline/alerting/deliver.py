@@ -65,14 +65,16 @@ class DeliverAlerts(beam.PTransform[PCollection[Alert], PCollection[DeadLetter]]
         # What is sent is kept first, so that a retry of what is before it gives no notification of another content.
         bodies = bodies | "Keep" >> beam.Reshuffle()
         failed = []
-        for i, destination in enumerate(self._delivery.destinations):
+        for destination in self._delivery.destinations:
+            # A step's name is what a running job is updated by: it must not depend on the order of the destinations.
+            name = destination.label.replace("/", "_")
             if self._on_dataflow and isinstance(destination, TopicDestination):
                 write = beam.io.WriteToPubSub(destination.topic, with_attributes=True)
-                messages = bodies | f"ToMessages{i}" >> beam.Map(message)
-                _ = messages | f"Publish{i}" >> write
+                messages = bodies | f"ToMessages {name}" >> beam.Map(message)
+                _ = messages | f"Publish {name}" >> write
             else:
                 send = beam.ParDo(_SendDoFn(destination)).with_output_types(DeadLetter)
-                failed.append(bodies | f"Send{i}" >> send)
+                failed.append(bodies | f"Send {name}" >> send)
         return (failed or [bodies | "None" >> beam.Filter(_never)]) | "Failed" >> beam.Flatten()
 
 
