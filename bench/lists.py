@@ -10,11 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from bench.rules import records
 from fraud_pipeline.rules import read_rules
 from transforms.list_file import Outside, load_lists
-from transforms.lists import ListSet, ValueList
+from transforms.lists import Entry, ListSet, ValueList
 from transforms.scoring import score
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -111,8 +112,11 @@ def _each(call: Callable[[str, int], object], values: list[str]) -> float:
 
 def _size(one: ValueList) -> int:
     """Bytes of its dictionaries and their keys; what is known of entries is shared among them."""
-    tables = [one._values, *(table for networks in one._networks.values() for _, table in networks)]
-    return sum(sys.getsizeof(table) + sum(map(sys.getsizeof, table)) for table in tables)
+    tables: list[dict[Any, Entry]] = [
+        one._values,
+        *(table for networks in one._networks.values() for _, table in networks),
+    ]
+    return sum(sys.getsizeof(table) + sum(sys.getsizeof(key) for key in table) for table in tables)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from transforms.condition_tree import Node, Token, parse, tokenize
-from transforms.variables import Variable, Vocabulary
+from transforms.condition_tree import Node, Token
+from transforms.variables import LIST_PREFIX, Variable, Vocabulary
 
 EXACT = 2**53
 """Integers of this size and more aren't all floats, and CEL compares the two as floats."""
@@ -46,14 +46,61 @@ TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
 _FLIPPED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def needed(condition: str, vocabulary: Vocabulary) -> tuple[Predicate, ...]:
-    """The simple comparisons that each must hold for the condition to be true; none if there is no such.
+def needed(root: Node, vocabulary: Vocabulary) -> tuple[Predicate, ...]:
+    """The simple comparisons that each must hold for a condition to be true; none if there is no such.
 
     Args:
-      condition: one that `check_condition` accepts.
+      root: tree of a condition that `check_condition` accepts.
     """
-    root = parse(tokenize(condition))
     return tuple(p for part in _conjuncts(root) if (p := _predicate(part, vocabulary)) is not None)
+
+
+def entries(node: Node, vocabulary: Vocabulary, event_type: str | None) -> tuple[Predicate, ...] | None:
+    """Simple comparisons that an index can search, of which one at least must hold for a condition to be true.
+
+    Of `a && b` those of the better of the two, of `a || b` those of both.
+
+    Args:
+      node: tree of a condition, as in `needed`.
+      event_type: type of the events in question, or None for any.
+
+    Returns:
+      None where there is no such; empty where the condition is never true of such events.
+    """
+    if node.kind == "all":
+        options = [found for part in node.parts if (found := entries(part, vocabulary, event_type)) is not None]
+        return min(options, key=_cost, default=None)
+    if node.kind in ("any", "if"):
+        # Either side of `c ? a : b`, whatever c.
+        sides = [
+            entries(part, vocabulary, event_type) for part in (node.parts[1:] if node.kind == "if" else node.parts)
+        ]
+        return None if None in sides else tuple(p for side in sides if side is not None for p in side)
+    predicate = _predicate(node, vocabulary)
+    if predicate is None or rank(predicate) == NOT_INDEXED:
+        return None
+    if predicate.name == "event_type" and event_type is not None:
+        return None if TESTS[predicate.operator](event_type, predicate.constant) else ()
+    return (predicate,)
+
+
+NOT_INDEXED = 9
+
+
+def rank(predicate: Predicate) -> int:
+    """How good an index a comparison makes, the rarest to hold first: most events are on no list, most counts are 0."""
+    name, word, constant = predicate
+    if name.startswith(LIST_PREFIX):
+        return 0 if constant is True else 5
+    if word in (">", ">="):
+        return 1 if constant > 0 else 6
+    if word in ("==", "in"):
+        return 5 if constant is False else 2 if name != "event_type" else 4
+    return 3 if word in ("<", "<=") else NOT_INDEXED
+
+
+def _cost(found: tuple[Predicate, ...]) -> tuple[int, int]:
+    return max(map(rank, found), default=-1), len(found)
 
 
 def _conjuncts(node: Node) -> Iterator[Node]:

@@ -8,9 +8,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import cel
 
-from transforms.predicates import TESTS, Predicate, needed
+from transforms.condition_tree import parse, tokenize
+from transforms.predicates import TESTS, entries, needed
 from transforms.rule_values import Reader, Row
-from transforms.variables import LIST_PREFIX, Vocabulary
+from transforms.variables import Vocabulary
 
 NO_MATCH_ERRORS = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError)
 """What CEL raises where a condition can't be evaluated; a RuntimeError where a value is unknown."""
@@ -29,7 +30,8 @@ class Condition:
         self.execute = program.execute
         self.variables = tuple(sorted(program.variables()))
         self.names = tuple(sorted({vocabulary.presence.get(name, name) for name in self.variables}))
-        self.needed = needed(when, vocabulary)
+        self.root = parse(tokenize(when))
+        self.needed = needed(self.root, vocabulary)
 
     def can_match(self, event_type: str) -> bool:
         """False if the type of event alone makes the condition false, whatever all the rest is."""
@@ -51,9 +53,9 @@ T = TypeVar("T", bound=HasCondition)
 class Plan(Generic[T]):
     """Conditions to evaluate together on events of one type, or on mappings of any.
 
-    Each condition stands in the index under one comparison that it needs (`failures_in_a_row >= 6`): thresholds of a
-    variable are sorted and searched, values of an equality looked up. Only those found there have the rest of their
-    comparisons tried, and only those that pass are evaluated.
+    Each condition stands in the index under a comparison that it needs (`failures_in_a_row >= 6`), or under several of
+    which it needs one: thresholds of a variable are sorted and searched, values of an equality looked up. Only those
+    found there have the rest of their comparisons tried, and only those that pass are evaluated.
     """
 
     def __init__(self, items: Sequence[T], vocabulary: Vocabulary, event_type: str | None) -> None:
@@ -67,26 +69,26 @@ class Plan(Generic[T]):
         self._equal: dict[int, dict[Any, list[int]]] = {}
         thresholds: dict[tuple[int, str], list[tuple[float, int]]] = {}
         for i, item in enumerate(self._items):
-            used = item.condition.variables
+            condition = item.condition
+            used = condition.variables
             self._uses.append(
                 (
                     tuple((name, slots[name]) for name in used if name in slots),
                     tuple((name, slots[vocabulary.presence[name]]) for name in used if name not in slots),
                 )
             )
-            known = [p for p in item.condition.needed if p.name != "event_type" or event_type is None]
-            best = min(known, key=_rank, default=None)
-            self._checks.append(tuple((slots[p.name], TESTS[p.operator], p.constant) for p in known if p is not best))
-            if best is None or _rank(best) == _NOT_INDEXED:
+            found = entries(condition.root, vocabulary, event_type)
+            checks = (p for p in condition.needed if found != (p,) and (p.name != "event_type" or event_type is None))
+            self._checks.append(tuple((slots[p.name], TESTS[p.operator], p.constant) for p in checks))
+            if found is None:
                 self._always.append(i)
-                if best is not None:
-                    self._checks[i] += ((slots[best.name], TESTS[best.operator], best.constant),)
-            elif best.operator in ("==", "in"):
-                table = self._equal.setdefault(slots[best.name], {})
-                for constant in best.constant if best.operator == "in" else (best.constant,):
-                    table.setdefault(constant, []).append(i)
-            else:
-                thresholds.setdefault((slots[best.name], best.operator), []).append((best.constant, i))
+            for name, word, constant in found or ():
+                if word in ("==", "in"):
+                    table = self._equal.setdefault(slots[name], {})
+                    for value in constant if word == "in" else (constant,):
+                        table.setdefault(value, []).append(i)
+                else:
+                    thresholds.setdefault((slots[name], word), []).append((constant, i))
         self._thresholds = [
             (slot, word in (">", ">="), _BISECT[word], [c for c, _ in sorted(pairs)], [i for _, i in sorted(pairs)])
             for (slot, word), pairs in thresholds.items()
@@ -153,7 +155,7 @@ class Plan(Generic[T]):
                     break
             else:
                 passing.append(i)
-        # A list such as `x in [1, 1]` brings a condition twice.
+        # One that stands under several comparisons may come several times.
         return sorted(set(passing)) if len(passing) > 1 else passing
 
 
@@ -166,20 +168,6 @@ _BISECT: dict[str, Callable[[Sequence[float], float], int]] = {
     "<": bisect_right,
 }
 """Where the thresholds that a value passes end (above) or begin (below)."""
-
-_NOT_INDEXED = 9
-
-
-def _rank(predicate: Predicate) -> int:
-    """How good an index a comparison makes, the rarest to hold first: most events are on no list, most counts are 0."""
-    name, word, constant = predicate
-    if name.startswith(LIST_PREFIX):
-        return 0 if constant is True else 5
-    if word in (">", ">="):
-        return 1 if constant > 0 else 6
-    if word in ("==", "in"):
-        return 5 if constant is False else 2 if name != "event_type" else 4
-    return 3 if word in ("<", "<=") else _NOT_INDEXED
 
 
 def plans(items: Iterable[T], vocabulary: Vocabulary, event_types: Iterable[str]) -> dict[str, Plan[T]]:
