@@ -7,6 +7,8 @@ SELECT
   alert.action,
   ROUND(alert.score, 3) AS score,
   ARRAY_TO_STRING(alert.fired_rules, ', ') AS rules,
+  alert.change,
+  alert.event_count,
   alert.summary,
   decision.trigger,
   decision.failures_before_login,

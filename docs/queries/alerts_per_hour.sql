@@ -1,6 +1,6 @@
 -- Which scenarios raise alerts, hour by hour?
--- Look for an hour with many users under one reason: an attack runs against many accounts. Many alerts on one user is
--- a take-over, or a rule that is too sharp.
+-- An alert is a case, which may be many events. Look for an hour with many users under one reason: an attack runs
+-- against many accounts. Many alerts on one user are a take-over, or a rule that is too sharp.
 SELECT
   TIMESTAMP_TRUNC(event_time, HOUR) AS hour,
   reason_code,
