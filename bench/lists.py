@@ -112,10 +112,8 @@ def _each(call: Callable[[str, int], object], values: list[str]) -> float:
 
 def _size(one: ValueList) -> int:
     """Bytes of its dictionaries and their keys; what is known of entries is shared among them."""
-    tables: list[dict[Any, Entry]] = [
-        one._values,
-        *(table for networks in one._networks.values() for _, table in networks),
-    ]
+    tables: list[dict[Any, Entry]] = [one._values]
+    tables += [table for networks in one._networks.values() for _, table in networks]
     return sum(sys.getsizeof(table) + sum(sys.getsizeof(key) for key in table) for table in tables)
 
 

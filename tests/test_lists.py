@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import ipaddress
 import pickle
 from collections.abc import Iterator
@@ -353,6 +354,12 @@ def test_a_broken_file_of_entries_is_one_line_with_its_place(
         )
     assert str(caught.value).startswith(where)
     assert message in str(caught.value)
+
+
+def test_a_file_may_be_compressed(tmp_path: Path) -> None:
+    (tmp_path / "lists.yaml").write_text("lists:\n  - {name: nets, kind: deny, field: ip, file: nets.csv.gz}\n")
+    (tmp_path / "nets.csv.gz").write_bytes(gzip.compress(b"value\n192.0.2.0/24\n"))
+    assert score(record(login()), read_rules(lists_path=str(tmp_path / "lists.yaml"))).action == "block"
 
 
 def test_check_says_what_the_lists_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

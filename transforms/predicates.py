@@ -72,9 +72,8 @@ def entries(node: Node, vocabulary: Vocabulary, event_type: str | None) -> tuple
         return min(options, key=_cost, default=None)
     if node.kind in ("any", "if"):
         # Either side of `c ? a : b`, whatever c.
-        sides = [
-            entries(part, vocabulary, event_type) for part in (node.parts[1:] if node.kind == "if" else node.parts)
-        ]
+        parts = node.parts[1:] if node.kind == "if" else node.parts
+        sides = [entries(part, vocabulary, event_type) for part in parts]
         return None if None in sides else tuple(p for side in sides if side is not None for p in side)
     predicate = _predicate(node, vocabulary)
     if predicate is None or rank(predicate) == NOT_INDEXED:
