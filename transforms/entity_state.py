@@ -1,8 +1,8 @@
 """The state of one entity, and its bytes: compact, explicit and versioned, so that it outlives a release.
 
-Byte 0 is the format version, the rest MessagePack of `_State`; columns are little-endian. The layout names what the
-columns hold, so that a declaration can change under a running job: columns that are still wanted are kept, new ones
-start empty, and answers that would need their past are approximate.
+Byte 0 is the format version, the rest MessagePack of `_State`; columns are little-endian. The layout says what the
+columns hold, four bytes of a hash for each name, so that a declaration can change under a running job: columns that are
+still wanted are kept, new ones start empty, and answers that would need their past are approximate.
 
 A change of format raises `VERSION`, keeps a decoder for the one before, and adds its golden bytes to the tests.
 """
@@ -17,9 +17,11 @@ import msgspec
 
 from transforms.entity_checkpoints import Checkpoints
 from transforms.entity_distinct import RecentValues
+from transforms.entity_keys import hash_of
 from transforms.entity_verdicts import Verdicts
 
 VERSION = 1
+_NAME_BYTES = 4
 NEVER = -(1 << 62)
 """A time before all others."""
 
@@ -27,7 +29,7 @@ if sys.byteorder != "little":
     raise ImportError("state is stored little-endian: run workers on x86-64 or ARM64")
 
 
-class Layout(msgspec.Struct, frozen=True, array_like=True):
+class Layout(msgspec.Struct, frozen=True):
     """What the columns of a state hold, by name.
 
     Attributes:
@@ -88,7 +90,7 @@ class EntityState:
 
 
 class _State(msgspec.Struct, array_like=True, gc=False):
-    layout: str
+    layout: bytes
     newest_ms: int
     floor_ms: int
     times: bytes
@@ -102,6 +104,7 @@ class _State(msgspec.Struct, array_like=True, gc=False):
     ends: bytes = b""
     totals: list[bytes] | None = None
     samples: list[tuple[int, bytes, bytes, bytes]] | None = None
+    wide_layout: bytes = b""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -117,13 +120,14 @@ class StateCodec:
     """
 
     def __init__(self, layout: Layout) -> None:
+        self._narrow = _names(layout.tracks, layout.sums)
+        self._wide = _names(layout.totals, layout.samples)
         self._layout = layout
-        self._name = msgspec.json.encode(layout).decode()
 
     def encode(self, state: EntityState) -> bytes:
         """A state as bytes of the newest version."""
         packed = _State(
-            self._name,
+            self._narrow,
             state.newest_ms,
             state.floor_ms,
             state.times.tobytes(),
@@ -147,9 +151,11 @@ class StateCodec:
                 verdicts.newest_ms,
             )
         if state.checkpoints is not None:
+            packed.wide_layout = self._wide
             packed.ends = state.checkpoints.ends.tobytes()
             packed.totals = [column.tobytes() for column in state.checkpoints.totals]
         if state.samples is not None:
+            packed.wide_layout = self._wide
             packed.samples = [(s.level, s.seen.tobytes(), s.hashes, s.levels) for s in state.samples]
         return _VERSION_BYTE + _encode(packed)
 
@@ -163,8 +169,10 @@ class StateCodec:
             found = data[0] if data else "no bytes"
             raise ValueError(f"entity state is of version {found}, which this release can't read; it knows {VERSION}")
         packed = _decode(memoryview(data)[1:])
-        if packed.layout != self._name:
-            _adapt(packed, msgspec.json.decode(packed.layout, type=Layout), self._layout)
+        if packed.layout != self._narrow:
+            _adapt(packed, self._narrow, len(self._layout.tracks))
+        if packed.wide_layout and packed.wide_layout != self._wide:
+            _adapt_wide(packed, self._wide, len(self._layout.totals))
         state = EntityState.__new__(EntityState)
         state.newest_ms = packed.newest_ms
         state.floor_ms = packed.floor_ms
@@ -198,20 +206,36 @@ class StateCodec:
         return state
 
 
-def _adapt(packed: _State, old: Layout, new: Layout) -> None:
-    """Brings columns to another layout. Where one starts anew, nothing before now is known exactly."""
-    count = len(packed.kinds)
-    packed.tracks = _pick(packed.tracks, old.tracks, new.tracks, bytes(8 * count))
-    packed.bases = _pick(packed.bases, old.sums, new.sums, 0)
-    packed.sums = _pick(packed.sums, old.sums, new.sums, bytes(8 * count))
-    if packed.totals is not None:
-        packed.totals = _pick(packed.totals, old.totals, new.totals, bytes(len(packed.ends)))
-    if packed.samples is not None:
-        packed.samples = _pick(packed.samples, old.samples, new.samples, (0, b"", b"", b""))
-    if not (set(new.tracks) <= set(old.tracks) and set(new.sums) <= set(old.sums)):
+def _names(*columns: tuple[str, ...]) -> bytes:
+    return b"".join(hash_of(name)[:_NAME_BYTES] for names in columns for name in names)
+
+
+def _adapt(packed: _State, wanted: bytes, tracks: int) -> None:
+    """Brings the columns of points to another layout. Where one starts anew, nothing before now is known exactly."""
+    empty = bytes(8 * len(packed.kinds))
+    split, at = _NAME_BYTES * len(packed.tracks), _NAME_BYTES * tracks
+    old_tracks, old_sums = packed.layout[:split], packed.layout[split:]
+    new_tracks, new_sums = wanted[:at], wanted[at:]
+    packed.tracks = _pick(packed.tracks, old_tracks, new_tracks, empty)
+    packed.bases = _pick(packed.bases, old_sums, new_sums, 0)
+    packed.sums = _pick(packed.sums, old_sums, new_sums, empty)
+    if not (set(_cut(new_tracks)) <= set(_cut(old_tracks)) and set(_cut(new_sums)) <= set(_cut(old_sums))):
         packed.floor_ms = max(packed.floor_ms, packed.newest_ms)
 
 
-def _pick(columns: list[Any], old: tuple[str, ...], new: tuple[str, ...], empty: Any) -> list[Any]:
-    known = dict(zip(old, columns, strict=True))
-    return [known.get(name, empty) for name in new]
+def _adapt_wide(packed: _State, wanted: bytes, totals: int) -> None:
+    """The same for what is left of points that were given up."""
+    split, at = _NAME_BYTES * len(packed.totals or ()), _NAME_BYTES * totals
+    if packed.totals is not None:
+        packed.totals = _pick(packed.totals, packed.wide_layout[:split], wanted[:at], bytes(len(packed.ends)))
+    if packed.samples is not None:
+        packed.samples = _pick(packed.samples, packed.wide_layout[split:], wanted[at:], (0, b"", b"", b""))
+
+
+def _pick(columns: list[Any], old: bytes, new: bytes, empty: Any) -> list[Any]:
+    known = dict(zip(_cut(old), columns, strict=True))
+    return [known.get(name, empty) for name in _cut(new)]
+
+
+def _cut(names: bytes) -> list[bytes]:
+    return [names[i : i + _NAME_BYTES] for i in range(0, len(names), _NAME_BYTES)]
