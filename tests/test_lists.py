@@ -19,7 +19,7 @@ from fraud_pipeline.cli import main
 from fraud_pipeline.emulators.bigquery import Emulator
 from fraud_pipeline.errors import UsageError
 from fraud_pipeline.rules import read_rules
-from fraud_pipeline.rules.files import read_table
+from fraud_pipeline.rules.files import beside, read_table
 from transforms.list_file import MAX_INLINE_ENTRIES, ListError, Outside, RawEntry, load_lists, references
 from transforms.lists import NEVER_MS, NO_LISTS, Entry, ListHead, ListSet, ValueList, parse_address, parse_network
 from transforms.rule_file import RuleError, load_rules
@@ -354,6 +354,21 @@ def test_a_broken_file_of_entries_is_one_line_with_its_place(
         )
     assert str(caught.value).startswith(where)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lists", "name", "expected"),
+    [
+        ("gs://bucket/fraud/lists.yaml", "cards.csv", "gs://bucket/fraud/cards.csv"),
+        ("gs://bucket/lists.yaml", "cards.csv", "gs://bucket/cards.csv"),
+        ("gs://bucket/fraud/lists.yaml", "gs://other/cards.csv", "gs://other/cards.csv"),
+        ("rules/lists.yaml", "cards.csv", "rules/cards.csv"),
+        ("lists.yaml", "cards.csv", "cards.csv"),
+        ("rules/lists.yaml", "/data/cards.csv", "/data/cards.csv"),
+    ],
+)
+def test_a_file_of_entries_is_beside_the_one_that_names_it(lists: str, name: str, expected: str) -> None:
+    assert beside(lists, name) == (expected if "://" in expected else str(Path(expected).absolute()))
 
 
 def test_a_file_may_be_compressed(tmp_path: Path) -> None:

@@ -31,10 +31,12 @@ class Content(NamedTuple):
 
     Attributes:
       digest: of all of it; the same content has the same.
-      parts: for the source's own use.
+      lists_digest: of the lists alone.
+      parts: for the source's own use while it builds.
     """
 
     digest: str
+    lists_digest: str
     parts: Any
 
 
@@ -68,7 +70,8 @@ class RuleSource(Hashable, Protocol):
         """The rules of a content, checked.
 
         Args:
-          before: the last content that was right, and its rules: what hasn't changed need not be read again.
+          before: the last content that was right, without its parts, and its rules: what hasn't changed need not be
+            built again.
 
         Raises:
           FileError: the content is wrong.
@@ -135,7 +138,7 @@ class Loader:
         if fallback is None:
             content = source.fetch()
             self.rules = source.build(content, None)
-            self._used = content, self.rules
+            self._use(content, self.rules)
         else:
             self.rules = fallback
             self.refresh()
@@ -158,7 +161,7 @@ class Loader:
         except FileError as error:
             self._fail(Reason.RULES_REJECTED, content.digest, str(error))
             return
-        self._used = content, rules
+        self._use(content, rules)
         self._failed_with = ""
         if (rules.version, rules.lists.version) != (self.rules.version, self.rules.lists.version):
             _LOG.info("%s: rules %s, lists %s", self._source.name, rules.version, rules.lists.version or "none")
@@ -191,6 +194,10 @@ class Loader:
     def stop(self) -> None:
         """Ends the thread."""
         self._stopped.set()
+
+    def _use(self, content: Content, rules: RuleSet) -> None:
+        # Not its parts: the files of a million entries would stay in memory beside them.
+        self._used = content._replace(parts=None), rules
 
     def _fail(self, reason: str, digest: str, message: str) -> None:
         self._count(f"reload.{reason.removeprefix('RULES_').lower()}")

@@ -26,7 +26,6 @@ class _Parts(NamedTuple):
     rules: bytes
     lists: bytes | None
     outside: Mapping[str, Any]
-    lists_digest: str
 
 
 class RuleFiles(msgspec.Struct, frozen=True):
@@ -71,7 +70,7 @@ class RuleFiles(msgspec.Struct, frozen=True):
             lists_hash.update(lists)
             for kind, name in _references(lists):
                 if kind == "file":
-                    outside[name] = read_bytes(_beside(self.lists_path, name))
+                    outside[name] = read_bytes(beside(self.lists_path, name))
                     lists_hash.update(hashlib.sha256(outside[name]).digest())
                 else:
                     rows = list(read_table(name))
@@ -79,7 +78,7 @@ class RuleFiles(msgspec.Struct, frozen=True):
                         lists_hash.update(repr(tuple(row)).encode("utf-8", "surrogatepass"))
                     outside[name] = rows
         digest = hashlib.sha256(rules + lists_hash.digest()).hexdigest()
-        return Content(digest, _Parts(rules, lists, outside, lists_hash.hexdigest()))
+        return Content(digest, lists_hash.hexdigest(), _Parts(rules, lists, outside))
 
     def build(self, content: Content, before: tuple[Content, RuleSet] | None = None, run_tests: bool = True) -> RuleSet:
         """The rules and lists of a content, checked; lists that didn't change are taken from before.
@@ -88,7 +87,7 @@ class RuleFiles(msgspec.Struct, frozen=True):
           FileError: a file is wrong; the message has the place and the fix.
         """
         parts: _Parts = content.parts
-        if before is not None and before[0].parts.lists_digest == parts.lists_digest:
+        if before is not None and before[0].lists_digest == content.lists_digest:
             lists = before[1].lists
         else:
             lists = self._lists(parts)
@@ -177,7 +176,8 @@ def _references(lists: bytes) -> tuple[tuple[str, str], ...]:
     return references(lists.decode("utf-8", "replace"))
 
 
-def _beside(path: str, name: str) -> str:
+def beside(path: str, name: str) -> str:
+    """The path of a file that another names, relative to that one."""
     from apache_beam.io.filesystems import FileSystems
 
     if "://" in name or name.startswith("/"):
