@@ -47,11 +47,11 @@ class Policy(msgspec.Struct, frozen=True):
 
     timeout_seconds: float = 5.0
     attempts: int = 6
-    budget_seconds: float = 30.0
+    budget_seconds: float = 20.0
     backoff_seconds: float = 0.5
     backoff_max_seconds: float = 8.0
     concurrency: int = 8
-    open_after: int = 5
+    open_after: int = 3
     open_seconds: float = 60.0
 
 
