@@ -64,6 +64,9 @@ class Checkpoints:
         """Adds to columns, given as (column, increment), at a time."""
         width = ladder.width(newest_ms - time_ms)
         end = (time_ms + width - 1) & -width
+        while (narrower := ladder.width(newest_ms - end)) < width:  # no bucket is wider than the age of its end allows
+            width = narrower
+            end = (time_ms + width - 1) & -width
         if not self.ends or end - width < self.ends[0]:
             self._insert(0, end - width)
         i = bisect_left(self.ends, time_ms)
@@ -76,19 +79,21 @@ class Checkpoints:
         if len(self.ends) > ladder.limit:
             self._thin(newest_ms, ladder)
 
-    def up_to(self, time_ms: int, column_index: int, newest_ms: int, ladder: Ladder, cap_ms: int) -> float:
-        """The total of a column up to a time; `cap_ms` is where the last bucket really ends."""
-        ends, column = self.ends, self.totals[column_index]
+    def locate(self, time_ms: int, newest_ms: int, ladder: Ladder, cap_ms: int) -> tuple[int, float]:
+        """Where a time lies: the index of an end, and how far from there to the next one, 0 to 1.
+
+        Args:
+          cap_ms: where the last bucket really ends.
+        """
+        ends = self.ends
         i = bisect_right(ends, time_ms)
         if i == 0 or i == len(ends):
-            return float(column[i and -1]) if ends else 0.0
-        below = column[i - 1]
-        inside = column[i] - below
-        start = max(ends[i - 1], ends[i] - ladder.width(newest_ms - ends[i]))
+            return max(0, i - 1), 0.0
         end = min(ends[i], cap_ms)
-        if not inside or time_ms <= start:
-            return float(below)
-        return below + inside * ((time_ms - start) / (end - start) if time_ms < end else 1.0)
+        if time_ms >= end:
+            return i, 0.0
+        start = max(ends[i - 1], ends[i] - ladder.width(newest_ms - ends[i]))
+        return i - 1, (time_ms - start) / (end - start) if time_ms > start else 0.0
 
     def _insert(self, i: int, end: int) -> None:
         self.ends.insert(i, end)
@@ -107,3 +112,9 @@ class Checkpoints:
         ]
         self.ends = array("q", [ends[i] for i in kept])
         self.totals = [array("Q", [column[i] for i in kept]) for column in self.totals]
+
+
+def total(column: array[int], where: tuple[int, float]) -> float:
+    """The total of a column at a place that `Checkpoints.locate` has found."""
+    i, weight = where
+    return column[i] + weight * (column[i + 1] - column[i]) if weight else column[i]

@@ -67,7 +67,8 @@ class RecentValues:
         first = bisect_right(self.seen, after_ms)
         if not self.level and not any(self.levels):
             return len(self.seen) - first
-        return sum(1 << level for level in self.levels[first:])
+        levels = self.levels[first:]
+        return sum([levels.count(level) << level for level in set(levels)])
 
     def _remove(self, i: int) -> None:
         del self.seen[i]

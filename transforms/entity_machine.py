@@ -16,7 +16,7 @@ from bisect import bisect_left, bisect_right
 from typing import Any, NamedTuple
 
 from transforms.entities import DAY_MS, Entity
-from transforms.entity_checkpoints import Checkpoints, Ladder
+from transforms.entity_checkpoints import Checkpoints, Ladder, total
 from transforms.entity_distinct import RecentValues, find
 from transforms.entity_keys import PAYMENT, hash_of, kind_of
 from transforms.entity_plan import Plan
@@ -267,21 +267,13 @@ class EntityMachine:
 
     def _add_given_up(self, state: EntityState, now_ms: int, out: list[Any]) -> bool:
         """Adds to counts what was given up. Returns whether any window begins before it."""
-        plan, newest_ms, checkpoints = self._plan, state.newest_ms, state.checkpoints
-        approximate = False
-        for i, column, delay_ms, window_ms in plan.given_up:
-            floor_ms = state.verdict_floor_ms if column in plan.verdict_columns else state.floor_ms
-            start_ms = now_ms - delay_ms - window_ms
-            if start_ms < floor_ms:
-                approximate = True
-                if checkpoints is not None:
-                    until_ms = min(now_ms - delay_ms, floor_ms)
-                    until = checkpoints.up_to(until_ms, column, newest_ms, self._ladder, floor_ms)
-                    start = checkpoints.up_to(start_ms, column, newest_ms, self._ladder, floor_ms)
-                    out[i] += round(until - start)
+        plan, floor_ms = self._plan, state.floor_ms
+        approximate = self._add_totals(state, now_ms, out, plan.given_up, floor_ms)
+        if state.verdict_floor_ms != NEVER:
+            approximate |= self._add_totals(state, now_ms, out, plan.given_up_verdicts, state.verdict_floor_ms)
         last_ms = state.times[-1] if state.times else NEVER
         for n, (track, window_ms) in enumerate(plan.samples):
-            if now_ms - window_ms < state.floor_ms:
+            if now_ms - window_ms < floor_ms:
                 approximate = True
                 i = plan.sampled[n]
                 if last_ms > now_ms:
@@ -289,4 +281,28 @@ class EntityMachine:
                     out[i] = len(set(array("Q", state.tracks[track])) - {0})
                 if state.samples is not None:
                     out[i] += state.samples[n].count(now_ms - window_ms)
+        return approximate
+
+    def _add_totals(
+        self,
+        state: EntityState,
+        now_ms: int,
+        out: list[Any],
+        windows: list[tuple[int, int, list[tuple[int, int]]]],
+        floor_ms: int,
+    ) -> bool:
+        checkpoints, newest_ms, ladder = state.checkpoints, state.newest_ms, self._ladder
+        approximate = False
+        for delay_ms, window_ms, outs in windows:
+            start_ms = now_ms - delay_ms - window_ms
+            if start_ms >= floor_ms:
+                continue
+            approximate = True
+            if checkpoints is None or not checkpoints.ends:
+                continue
+            start = checkpoints.locate(start_ms, newest_ms, ladder, floor_ms)
+            until = checkpoints.locate(min(now_ms - delay_ms, floor_ms), newest_ms, ladder, floor_ms)
+            for i, column in outs:
+                totals = checkpoints.totals[column]
+                out[i] += round(total(totals, until) - total(totals, start))
         return approximate

@@ -10,6 +10,8 @@ from transforms.entity_keys import PAYMENT, FieldReader
 from transforms.entity_state import Layout
 from transforms.events import Event
 
+_VERDICTS = ("labelled_count", "fraud_count")
+
 Outs = list[tuple[int, int]]
 """Slots of the answer with the index of their window."""
 
@@ -29,7 +31,7 @@ class Plan:
       shares: (slot, slot of the fraud count, slot of the payment count).
       extra: how many slots there are beyond the features.
       total_of_kind: columns of the checkpoints that count a kind.
-      given_up: (slot, column, delay, window) of slots that checkpoints add to.
+      given_up, given_up_verdicts: (delay, window, [(slot, column)]) of slots that checkpoints add to.
       samples, sampled: (track, window in ms) of each sample, and the slot it adds to.
     """
 
@@ -86,13 +88,13 @@ class Plan:
         self.first_sum = len(totals)
         if delays:
             self.labelled, self.fraud = len(names), len(names) + 1
-            names += ["labelled_count", "fraud_count"]
+            names += _VERDICTS
         self.total_of_kind: dict[int, list[int]] = {}
         for column, codes in enumerate(totals.values()):
             for code in codes:
                 self.total_of_kind.setdefault(code, []).append(column)
-        self.given_up = [(i, names.index(name), delay, window) for i, name, delay, window in slots]
-        self.verdict_columns = frozenset(c for c, name in enumerate(names) if name in ("labelled_count", "fraud_count"))
+        self.given_up = _by_window(slots, names, verdicts=False)
+        self.given_up_verdicts = _by_window(slots, names, verdicts=True)
         self.samples = [(track, window) for _, track, window in samples]
         self.sampled = [i for i, _, _ in samples]
         track_names = [_name(field, codes) for field, codes in tracks]
@@ -105,6 +107,16 @@ class Plan:
 
     def _window(self, feature: EntityFeature) -> int:
         return self.windows.index(feature.window_ms)
+
+
+def _by_window(
+    slots: list[tuple[int, str, int, int]], names: list[str], *, verdicts: bool
+) -> list[tuple[int, int, list[tuple[int, int]]]]:
+    grouped: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for i, name, delay, window in slots:
+        if (name in _VERDICTS) == verdicts:
+            grouped.setdefault((delay, window), []).append((i, names.index(name)))
+    return [(delay, window, outs) for (delay, window), outs in grouped.items()]
 
 
 def _as(feature: EntityFeature, aggregate: Any) -> EntityFeature:
