@@ -25,6 +25,7 @@ setup(
         "httpx>=0.28,<1",  # webhooks; Beam's image for workers has it, and urllib3
         "mmh3>=5.2,<6",  # hashes in user state: stable across releases
         "msgspec>=0.19",
+        "numpy>=1.26",  # Beam has it
         "pyyaml>=6",
         "urllib3>=2",
     ],

@@ -33,10 +33,11 @@ class Mutation(NamedTuple):
 
 AGGREGATION, HYBRID, SESSIONS = "transforms/aggregation.py", "transforms/hybrid.py", "transforms/sessions.py"
 HISTORY, POINTS, CODEC = "transforms/history.py", "transforms/points.py", "transforms/state_codec.py"
+RECENCY = "transforms/recency.py"
 
 MUTATIONS = (
     Mutation("drop the deduplication", AGGREGATION, "if digest is None:\n", "if True:\n"),
-    Mutation("take a conflict for a duplicate", AGGREGATION, "if digest == envelope.digest:", "if digest is not None:"),
+    Mutation("take a conflict for a duplicate", AGGREGATION, "if digest == point.digest:", "if digest is not None:"),
     Mutation(
         "set the timer by the newest arrival",
         SESSIONS,
@@ -53,7 +54,7 @@ MUTATIONS = (
     ),
     Mutation("call late corrections on time", SESSIONS, "self.was_final |= other.was_final", "pass"),
     Mutation("no corrections of events", AGGREGATION, "        if disorder_ms is None:\n", "        if True:\n"),
-    Mutation("accept what is too late", AGGREGATION, "event.event_time_ms < state.closed_through_ms:", "False:"),
+    Mutation("accept what is too late", AGGREGATION, "point.time_ms < state.closed_through_ms:", "False:"),
     Mutation(
         "no grace period", AGGREGATION, "bound = now_ms - self.gap_ms - self.grace_ms", "bound = now_ms - self.gap_ms"
     ),
@@ -80,30 +81,29 @@ MUTATIONS = (
     Mutation(
         "windows closed at both ends",
         HISTORY,
-        "times[start] <= cutoff:\n                if",
-        "times[start] < cutoff:\n                if",
+        "start = bisect_right(times, time_ms - width, 0, start - 1)",
+        "start = bisect_left(times, time_ms - width, 0, start - 1)",
     ),
+    Mutation("the 30 days are 29", HISTORY, "LONGEST_MS = WINDOWS_MS[-1]", "LONGEST_MS = WINDOWS_MS[-1] - 86_400_000"),
+    Mutation("late events change nothing that was said", HISTORY, "                    points.mark_changed()", "pass"),
     Mutation(
-        "the 30 days are 29",
+        "what was new at a login is never judged anew",
         HISTORY,
-        "LONGEST_MS = WINDOWS_MS[LONGEST]",
-        "LONGEST_MS = WINDOWS_MS[LONGEST] - 86_400_000",
+        "login_changed_ms = p.time_ms if points.flags[-1] != p.flags else NEVER_MS",
+        "pass",
     ),
-    Mutation(
-        "out-of-order events don't count for later ones",
-        HISTORY,
-        "                self.observe(p)\n            if",
-        "                self.points.append(p)\n            if",
-    ),
+    Mutation("values stay hidden when events are taken back", RECENCY, "                    dims[hidden] = d", "pass"),
     Mutation("the codec forgets what was emitted", CODEC, "        session.emitted,\n", "        [],\n"),
+    Mutation("the codec forgets what is to be corrected", CODEC, "        state.disorder_ms,\n", "        None,\n"),
     Mutation(
         "the codec forgets the late flag", CODEC, "session.was_final = packed.was_final", "session.was_final = False"
     ),
+    Mutation("ties in order of arrival", POINTS, "if self.open[at : at + 8] < id_key:", "if True:"),
     Mutation(
-        "ties in order of arrival", POINTS, 'if int.from_bytes(self.ids[at : at + 8], "little") < id_hash:', "if True:"
-    ),
-    Mutation(
-        "failed logins make devices known", POINTS, "column.append(code if point.kind else 0)", "column.append(code)"
+        "failed logins make devices known",
+        HISTORY,
+        "recency.touch(point.values, i, kind != LOGIN_FAILURE)",
+        "recency.touch(point.values, i, True)",
     ),
     Mutation(
         "the inactivity timer is never moved",

@@ -15,7 +15,7 @@ from typing import Any
 import oracle_features
 from oracle_features import Position, position
 
-from transforms.events import Activity, DeadLetter, Envelope, Login, Payment, Reason
+from transforms.events import Activity, DeadLetter, Envelope, Label, Login, Payment, Reason
 from transforms.features import FEATURES
 from transforms.records import FeatureRecord, SessionRecord
 
@@ -231,8 +231,8 @@ class OracleUser:
 
 
 def activity(envelope: Envelope) -> Activity:
-    """The envelope's event, which is a login or a payment: labels never reach the aggregation."""
-    assert isinstance(envelope.event, Login | Payment)
+    """The envelope's event, which is no label: they never reach the aggregation."""
+    assert not isinstance(envelope.event, Label)
     return envelope.event
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import mmh3
 
-from transforms.events import Activity, Login, Payment
+from transforms.events import Activity, Claim, Login, Payment, Signup
 from transforms.features import FEATURES
 
 EARTH_RADIUS_KM = 6371.0088
@@ -73,6 +73,8 @@ def _sliding(event: Activity, upto: Sequence[Activity]) -> dict[str, Any]:
         for noun, attribute in _DISTINCT.items():
             given = {getattr(e, attribute, None) for e in events} - {None}
             values[f"distinct_{noun}_count_{name}"] = len(given)
+        values[f"claim_count_{name}"] = sum(isinstance(e, Claim) for e in events)
+        values[f"event_count_{name}"] = len(events)
     return values
 
 
@@ -105,7 +107,11 @@ def _sequence(event: Activity, before: Sequence[Activity]) -> dict[str, Any]:
         "login_from_new_device": False,
         "login_from_new_country": False,
         "is_first_payment_after_login": False,
+        "seconds_since_signup": None,
     }
+    signups = [e for e in upto if isinstance(e, Signup)]
+    if signups:
+        values["seconds_since_signup"] = (now - signups[-1].event_time_ms) / 1000
     if last_login is not None:
         earlier = [e for e in upto if position(e) < position(last_login)]
         values["failures_before_login"] = _failures_at_the_end(earlier)
@@ -126,7 +132,7 @@ def _sequence(event: Activity, before: Sequence[Activity]) -> dict[str, Any]:
 
 def _travel(event: Activity, history: Sequence[Activity]) -> dict[str, Any]:
     here = _place(event)
-    placed = [e for e in history if _place(e) is not None]
+    placed = [e for e in history if _place(e) is not None and not _failed(e)]
     if here is None or not placed:
         return {"travel_km": None, "travel_speed_kmh": None}
     there = _place(placed[-1])

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol, TypeAlias
-from zlib import crc32
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from transforms import state_codec
 from transforms.events import Activity, DeadLetter, Envelope, Reason
 from transforms.history import History
-from transforms.points import MAX_POINTS_LIMIT, project, stable_hash
+from transforms.points import MAX_POINTS_LIMIT, Point, event_key, project
 from transforms.records import FeatureRecord, SessionRecord, Trigger
 from transforms.sessions import CHANGED, FINAL, PROVISIONAL, Session, place
 from transforms.user_state import UserState
+
+FOREVER_MS = 1 << 62
 
 Record: TypeAlias = FeatureRecord | SessionRecord | DeadLetter
 
@@ -97,12 +98,13 @@ class MemoryLog:
 
 
 class LogEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An event of an open session with the fingerprint of what was last said about it."""
+    """An event of an open session, to say it again with other features."""
 
     event: Activity
     received_ms: int
     digest: int
-    fingerprint: int
+    entity_features: tuple[Any, ...] = ()
+    entity_approximate: bool = False
 
 
 class Step(NamedTuple):
@@ -139,19 +141,23 @@ class Aggregation:
         if state is None:
             # A user who was forgotten goes on above every version they had: event time outruns their records.
             state = UserState(event.user_id, time_ms, History(self.gap_ms, self.config.max_points))
-        elif rejection := self._reject(state, envelope, event, log):
-            return Step(state, [rejection], self._deadline(state))
-        point = project(event, envelope.digest)
+            point = project(event, envelope.digest)
+        else:
+            point = project(event, envelope.digest)
+            if rejection := self._reject(state, envelope, point, log):
+                return Step(state, [rejection], self._deadline(state))
         session = place(state.sessions, point, self.gap_ms)
         if time_ms > state.newest_ms:
             state.newest_ms = time_ms
-        else:
-            state.disorder_ms = time_ms if state.disorder_ms is None else min(time_ms, state.disorder_ms)
+        elif state.disorder_ms is None or time_ms < state.disorder_ms:
+            state.disorder_ms = time_ms
 
         features = state.history.insert(point)
-        self._log_event(state, log, LogEntry(event, envelope.received_ms, envelope.digest, _fingerprint(features)))
-        session.approximate |= state.log_overflow
-        approximate = state.log_overflow or state.history.is_approximate(time_ms)
+        self._log_event(state, log, envelope)
+        features += envelope.entity_features
+        approximate = envelope.entity_approximate or state.history.approximate
+        if state.log_overflow:
+            session.approximate = approximate = True
         state.version += 1
         records: list[Record] = [
             FeatureRecord(event, features, session.start_ms, state.version, "EVENT", approximate, envelope.received_ms)
@@ -219,10 +225,16 @@ class Aggregation:
     def _deadline(self, state: UserState) -> int:
         if not state.sessions:
             return state.newest_ms + self.retention_ms
-        return self.gap_ms + min(s.last_ms + self.grace_ms if s.status == FINAL else s.last_ms for s in state.sessions)
+        due_ms = FOREVER_MS
+        for s in state.sessions:
+            end_ms = s.last_ms + self.grace_ms if s.status == FINAL else s.last_ms
+            if end_ms < due_ms:
+                due_ms = end_ms
+        return due_ms + self.gap_ms
 
-    def _reject(self, state: UserState, envelope: Envelope, event: Activity, log: Log) -> DeadLetter | None:
-        if event.event_time_ms < state.closed_through_ms:
+    def _reject(self, state: UserState, envelope: Envelope, point: Point, log: Log) -> DeadLetter | None:
+        event: Activity = envelope.event  # type: ignore[assignment]
+        if point.time_ms < state.closed_through_ms:
             return _dead_letter(
                 envelope,
                 Reason.TOO_LATE,
@@ -230,10 +242,10 @@ class Aggregation:
                 f"event time {_utc(event.event_time_ms)} lies before {_utc(state.closed_through_ms)}, up to where "
                 "this user's sessions are closed for good; backfill the period, or raise grace_seconds",
             )
-        digest = self._known_digest(state, event, log)
+        digest = self._known_digest(state, event.event_id, point, log)
         if digest is None:
             return None
-        if digest == envelope.digest:
+        if digest == point.digest:
             return _dead_letter(
                 envelope, Reason.DUPLICATE, "event_id", f"event {event.event_id[:80]!r} was delivered before"
             )
@@ -244,18 +256,21 @@ class Aggregation:
             f"event {event.event_id[:80]!r} was accepted before with other content; give each event its own id",
         )
 
-    def _known_digest(self, state: UserState, event: Activity, log: Log) -> int | None:
-        id_hash = stable_hash(event.event_id)
-        digest = state.history.points.find_digest(id_hash)
-        if digest is None and state.closed_through_ms <= event.event_time_ms <= state.history.lost_ms:
+    def _known_digest(self, state: UserState, event_id: str, point: Point, log: Log) -> bytes | None:
+        digest = state.history.points.find_digest(point.id_key)
+        if digest is None and state.closed_through_ms <= point.time_ms <= state.history.lost_ms:
             # Its id may have been given up with its point; only then is the log worth reading.
             for entry in map(_decode_entry, log.read()):
-                if entry.event.event_id == event.event_id:
-                    return entry.digest
+                if entry.event.event_id == event_id:
+                    return entry.digest.to_bytes(8, "big")
         return digest
 
-    def _log_event(self, state: UserState, log: Log, entry: LogEntry) -> None:
+    def _log_event(self, state: UserState, log: Log, envelope: Envelope) -> None:
         if state.log_count < self.config.max_log_events:
+            # As an array, which is made faster than the struct of the same bytes.
+            entry = (envelope.event, envelope.received_ms, envelope.digest)
+            if envelope.entity_features:
+                entry += (envelope.entity_features, envelope.entity_approximate)  # type: ignore[assignment]
             log.append(_encode(entry))
             state.log_count += 1
         else:
@@ -284,30 +299,29 @@ class Aggregation:
             for session in state.sessions:
                 session.approximate = True
             return
-        entries = {stable_hash(e.event.event_id): e for e in map(_decode_entry, log.read())}
-        changed = False
-        for point in history.rewind(history.points.position(disorder_ms, 0)):
+        later = history.rewind(history.points.position(disorder_ms, b""))
+        if not any(point.changed for point in later):
+            entries = {}
+        else:
+            entries = {event_key(e.event.event_id): e for e in map(_decode_entry, log.read())}
+        for point in later:
+            changed, point.changed = point.changed, False
             features = history.observe(point)
-            entry = entries.get(point.id_hash)
-            fingerprint = _fingerprint(features)
-            if entry is None or entry.fingerprint == fingerprint:
+            entry = entries.get(point.id_key)
+            if not changed or entry is None:
                 continue
-            entries[point.id_hash] = msgspec.structs.replace(entry, fingerprint=fingerprint)
-            changed = True
             state.version += 1
             records.append(
                 FeatureRecord(
                     entry.event,
-                    features,
+                    [*features, *entry.entity_features],
                     history.session.start_ms,
                     state.version,
                     trigger,
-                    history.is_approximate(point.time_ms),
+                    entry.entity_approximate or history.approximate,
                     entry.received_ms,
                 )
             )
-        if changed:
-            log.replace([_encode(e) for e in entries.values()])
 
     def _close(self, state: UserState, now_ms: int, log: Log) -> None:
         """Closes for good the sessions whose grace period is over."""
@@ -338,16 +352,12 @@ class Aggregation:
         self._forget_before(state, oldest.last_ms + self.gap_ms, log)
 
 
-def _order(envelope: Envelope) -> tuple[int, int]:
-    return envelope.event.event_time_ms, stable_hash(envelope.event.event_id)
+def _order(envelope: Envelope) -> tuple[int, bytes]:
+    return envelope.event.event_time_ms, event_key(envelope.event.event_id)
 
 
 def _utc(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1_000, UTC).isoformat(timespec="milliseconds")
-
-
-def _fingerprint(features: list[object]) -> int:
-    return crc32(_encode(features))
 
 
 def _dead_letter(envelope: Envelope, reason: str, field: str, message: str) -> DeadLetter:

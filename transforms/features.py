@@ -59,6 +59,8 @@ def _windowed(name: str, unit: str, what: str, windows: tuple[str, ...]) -> list
 ALL_WINDOWS = tuple(WINDOW_SECONDS)
 LONG_WINDOWS = ("1d", "7d", "30d")
 DISTINCT_WINDOWS = ("1h", "1d", "30d")
+CLAIM_WINDOWS = ("1d", "30d")
+EVENT_WINDOWS = ("30d",)
 
 _SLIDING = [
     *_windowed("login_count", "events", "Logins, failed ones included,", ALL_WINDOWS),
@@ -82,6 +84,8 @@ _SLIDING = [
     *_windowed("distinct_merchant_count", "merchants", "Different merchants", DISTINCT_WINDOWS),
     *_windowed("distinct_payee_count", "payees", "Different payees", DISTINCT_WINDOWS),
     *_windowed("distinct_card_count", "cards", "Different cards", DISTINCT_WINDOWS),
+    *_windowed("claim_count", "events", "Promotion claims", CLAIM_WINDOWS),
+    *_windowed("event_count", "events", "Events of any kind", EVENT_WINDOWS),
 ]
 
 _SEQUENCE = [
@@ -97,7 +101,8 @@ _SEQUENCE = [
         "travel_km",
         "float",
         "km",
-        "Great-circle distance to the user's last known place; unknown without two places.",
+        "Great-circle distance to the user's last known place, those of failed logins left out; "
+        "unknown without two places.",
         nullable=True,
     ),
     Feature(
@@ -153,6 +158,13 @@ _SEQUENCE = [
         "bool",
         "yes/no",
         "This is the first payment since the last successful login.",
+    ),
+    Feature(
+        "seconds_since_signup",
+        "float",
+        "seconds",
+        "Age of the account, 0 for the signup itself; unknown if the user signed up more than 30 days ago.",
+        nullable=True,
     ),
     Feature(
         "amount_to_mean_ratio_30d",

@@ -1,268 +1,279 @@
 """The compact past of a user: one point an event, in columns, holding just what the features need.
 
-Values (addresses, devices, ...) are kept as 64-bit hashes in small tables and as one-byte codes in the columns, so
-that "seen before?" and "how many different?" are byte searches at C speed. Points are ordered by event time, ties by
-the hash of the event id: an order that is a function of the set of events alone.
+Points are ordered by event time, ties by the hash of the event id: an order that is a function of the set of events
+alone. Of an event whose session is closed three things stay, its time, its kind and its amount; what came with it
+(addresses, devices, ...) lives on in `transforms.recency`, once a value.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from functools import lru_cache
-from typing import NamedTuple
 
 import mmh3
+import msgspec
 
-from transforms.events import Activity, Payment
+from transforms.events import Activity, Login, Payment, Signup
 
-LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT = 0, 1, 2
+LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT, SIGNUP, CLAIM = range(5)
 """Kinds of points; a failed login is the falsy one."""
 
 DIMENSIONS = ("ip", "device", "country", "merchant", "payee", "card")
-"""What different values are counted of, in the order of the columns."""
+"""What different values are counted of, in the order of a point's values."""
 IP, DEVICE, COUNTRY, MERCHANT, PAYEE, CARD = range(6)
 
 MAX_POINTS_LIMIT = 254
-"""Codes are one byte, 0 means none, and one more point than the bound exists for a moment."""
+"""Positions are one byte, 0 may mean none, and one more point than the bound exists for a moment."""
 
-NEW_DEVICE_LOGIN, NEW_COUNTRY_LOGIN = 1, 2
-"""Flags of a successful login."""
+NEW_DEVICE_LOGIN, NEW_COUNTRY_LOGIN, UNSURE_LOGIN = 1, 2, 4
+"""Flags of a successful login; the last says that the others lack points that were given up."""
 
-TRUSTED = (IP, DEVICE, COUNTRY)
-"""Dimensions in which a value counts as the user's own only once it was seen in something else than a failed login:
-an attacker who guesses a password is not known for having guessed wrong before."""
+KEY_BYTES = 4
+NO_VALUE = bytes(KEY_BYTES)
+VALUES_BYTES = KEY_BYTES * len(DIMENSIONS)
 
-
-@lru_cache(maxsize=1 << 16)
-def stable_hash(text: str) -> int:
-    """64-bit MurmurHash3 of a text, never 0: the same in every process and release, unlike `hash`."""
-    return int(mmh3.hash64(text, signed=False)[0]) or 1
+Place = tuple[float, float]
+"""Latitude and longitude in degrees."""
 
 
-class Point(NamedTuple):
+def event_key(event_id: str) -> bytes:
+    """64-bit MurmurHash3 of an event id, big-endian: the same in every process and release, unlike `hash`."""
+    return int(mmh3.hash64(event_id, signed=False)[0]).to_bytes(8, "big")
+
+
+def _key_maker(dimension: int):  # type: ignore[no-untyped-def]
+    @lru_cache(maxsize=1 << 16)
+    def key(text: str | None) -> bytes:
+        if not text:
+            return NO_VALUE
+        # Among the 254 values of a user that are the most there can be, 32 bits collide once in 130,000 users.
+        return (mmh3.hash(text, dimension, signed=False) or 1).to_bytes(KEY_BYTES, "big")
+
+    return key
+
+
+_ip_key, _device_key, _country_key, _merchant_key, _payee_key, _card_key = map(_key_maker, range(len(DIMENSIONS)))
+_NO_PAYMENT_VALUES = bytes(3 * KEY_BYTES)
+
+
+class Point(msgspec.Struct, gc=False):
     """What the features need of one event.
 
     Attributes:
-      values: hashes by dimension, 0 where the event has none.
-      place: latitude and longitude in degrees, or None.
+      id_key: the hash of the event id, 8 bytes, big-endian: bytes compare as the numbers do.
+      digest: of the event's content, 8 bytes.
+      values: a key of 4 bytes for each of `DIMENSIONS`, zero where the event has none; the dimension is hashed in.
+      changed: whether a late event has changed its features since they were last said.
+      flags: of a successful login, once it was observed.
     """
 
     time_ms: int
-    id_hash: int
-    digest: int
+    id_key: bytes
+    digest: bytes
     kind: int
     amount_minor: int
-    values: tuple[int, int, int, int, int, int]
-    place: tuple[float, float] | None
+    values: bytes
+    place: Place | None
+    changed: bool = False
     flags: int = 0
 
 
 def project(event: Activity, digest: int) -> Point:
     """The point of an event."""
-    merchant = payee = card = None
+    amount, payment_values = 0, _NO_PAYMENT_VALUES
     if isinstance(event, Payment):
         kind, amount = PAYMENT, event.amount_minor
-        merchant, payee, card = event.merchant_id, event.payee_id, event.card_id
+        payment_values = _merchant_key(event.merchant_id) + _payee_key(event.payee_id) + _card_key(event.card_id)
+    elif isinstance(event, Login):
+        kind = LOGIN_SUCCESS if event.outcome == "success" else LOGIN_FAILURE
     else:
-        kind, amount = (LOGIN_SUCCESS if event.outcome == "success" else LOGIN_FAILURE), 0
+        kind = SIGNUP if isinstance(event, Signup) else CLAIM
     latitude, longitude = event.latitude, event.longitude
     return Point(
         event.event_time_ms,
-        stable_hash(event.event_id),
-        digest,
+        event_key(event.event_id),
+        digest.to_bytes(8, "big"),
         kind,
         amount,
-        (
-            stable_hash(event.ip) if event.ip else 0,
-            stable_hash(event.device_id) if event.device_id else 0,
-            stable_hash(event.country) if event.country else 0,
-            stable_hash(merchant) if merchant else 0,
-            stable_hash(payee) if payee else 0,
-            stable_hash(card) if card else 0,
-        ),
+        _ip_key(event.ip) + _device_key(event.device_id) + _country_key(event.country) + payment_values,
         None if latitude is None or longitude is None else (latitude, longitude),
     )
 
 
+_ID, _DIGEST, _VALUES = slice(0, 8), slice(8, 16), slice(16, 16 + VALUES_BYTES)
+_PLACE, _KNOWN, _CHANGED = 16 + VALUES_BYTES, 17 + VALUES_BYTES, 18 + VALUES_BYTES
+OPEN_BYTES = 19 + VALUES_BYTES
+"""An open point keeps id, digest and values, the code of its place, the same if it isn't of a failed login (a place
+that was guessed from isn't the user's) and 0 otherwise, and whether it is changed."""
+
+
 class Points:
-    """Columns of points, oldest first. `ids` and `digests` cover only the newest `open_count` of them.
+    """Columns of points, oldest first. The newest, of sessions not closed, are open: more is kept of them.
 
     Attributes:
-      codes: a column for each of `DIMENSIONS`.
-      trusted: for each of `TRUSTED` the same column without the failed logins.
+      times: epoch ms.
+      kinds: LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT, SIGNUP or CLAIM.
+      spent: sum of the amounts of all points before, so that a window's sum is one subtraction.
+      total: sum of all amounts, given-up points included; only differences mean something.
+      flags: of successful logins.
+      open: `OPEN_BYTES` an open point.
+      place_table: places of open points by code, from 1.
+      closed_place: latitude, longitude and time (epoch ms) of the last known place among closed points.
     """
 
-    __slots__ = (
-        "amounts",
-        "codes",
-        "digests",
-        "flags",
-        "ids",
-        "kinds",
-        "place_table",
-        "places",
-        "tables",
-        "times",
-        "trusted",
-    )
+    __slots__ = ("closed_place", "flags", "kinds", "open", "place_table", "spent", "times", "total")
 
     def __init__(self) -> None:
         self.times = array("q")
-        self.amounts = array("q")
+        self.spent = array("q")
+        self.total = 0
         self.kinds = bytearray()
         self.flags = bytearray()
-        self.places = bytearray()
-        self.codes = [bytearray() for _ in DIMENSIONS]
-        self.trusted = [bytearray() for _ in TRUSTED]
-        self.tables: list[list[int]] = [[] for _ in DIMENSIONS]
-        self.place_table = array("d")
-        self.ids = bytearray()
-        self.digests = bytearray()
+        self.open = bytearray()
+        self.place_table: list[Place] = []
+        self.closed_place: tuple[float, float, int] | None = None
 
     def __len__(self) -> int:
         return len(self.times)
 
     @property
-    def open_count(self) -> int:
-        """How many of the newest points belong to sessions that aren't closed, and so are known by their ids."""
-        return len(self.ids) // 8
+    def closed_count(self) -> int:
+        """How many of the oldest points belong to sessions that are closed."""
+        return len(self.times) - len(self.open) // OPEN_BYTES
 
-    def append(self, point: Point) -> list[int]:
-        """Adds a point at the end and returns its codes by dimension, 0 where it has no value."""
+    def append(self, point: Point, flags: int) -> None:
+        """Adds a point at the end, open."""
+        kind, place, code = point.kind, point.place, 0
         self.times.append(point.time_ms)
-        self.amounts.append(point.amount_minor)
-        self.kinds.append(point.kind)
-        self.flags.append(point.flags)
-        self.ids += point.id_hash.to_bytes(8, "little")
-        self.digests += point.digest.to_bytes(8, "little")
-        code = self._place_code(*point.place) if point.place else 0
-        self.places.append(code)
-        codes: list[int] = []
-        for column, table, value in zip(self.codes, self.tables, point.values, strict=True):
-            if not value:
-                code = 0
-            elif value in table:
-                code = table.index(value) + 1
-            else:
+        self.spent.append(self.total)
+        self.total += point.amount_minor
+        self.kinds.append(kind)
+        self.flags.append(flags)
+        if place is not None:
+            table = self.place_table
+            if not table or table[-1] != place:
                 if len(table) == 255:
-                    self._collect_values(len(codes))
-                table.append(value)
-                code = len(table)
-            column.append(code)
-            codes.append(code)
-        for column, code in zip(self.trusted, codes, strict=False):
-            column.append(code if point.kind else 0)
-        return codes
+                    self._collect_places()
+                    table = self.place_table
+                table.append(place)
+            code = len(table)
+        self.open += b"%b%b%b%c%c%c" % (
+            point.id_key,
+            point.digest,
+            point.values,
+            code,
+            code if kind else 0,
+            point.changed,
+        )
 
-    def _place_code(self, latitude: float, longitude: float) -> int:
-        table = self.place_table
-        if len(table) == 2 * 255:
-            self._collect_places()
-        if not table or table[-2] != latitude or table[-1] != longitude:
-            table.append(latitude)
-            table.append(longitude)
-        return len(table) // 2
+    def amount(self, i: int) -> int:
+        """The amount of the point at position `i`."""
+        after = i + 1
+        return (self.spent[after] if after < len(self.spent) else self.total) - self.spent[i]
 
-    def place(self, i: int) -> tuple[float, float] | None:
-        """The place of the point at position `i`."""
-        code = self.places[i]
-        return (self.place_table[2 * code - 2], self.place_table[2 * code - 1]) if code else None
+    def last_place(self, since_ms: int) -> tuple[float, float, int] | None:
+        """Latitude, longitude and time (epoch ms) of the last known place after a time."""
+        opened = self.open
+        if opened and opened[_KNOWN - OPEN_BYTES]:
+            latitude, longitude = self.place_table[opened[_KNOWN - OPEN_BYTES] - 1]
+            found = (latitude, longitude, self.times[-1])
+        else:
+            known = opened[_KNOWN::OPEN_BYTES].rstrip(b"\0")
+            if known:
+                latitude, longitude = self.place_table[known[-1] - 1]
+                found = (latitude, longitude, self.times[self.closed_count + len(known) - 1])
+            elif self.closed_place is not None:
+                found = self.closed_place
+            else:
+                return None
+        return found if found[2] > since_ms else None
 
     def point(self, i: int) -> Point:
         """The point at position `i`, which must be open."""
-        at = 8 * (i - (len(self) - self.open_count))
-        values = tuple(
-            table[column[i] - 1] if column[i] else 0 for column, table in zip(self.codes, self.tables, strict=True)
-        )
+        at = OPEN_BYTES * (i - self.closed_count)
+        record = bytes(self.open[at : at + OPEN_BYTES])
+        code = record[_PLACE]
         return Point(
             self.times[i],
-            int.from_bytes(self.ids[at : at + 8], "little"),
-            int.from_bytes(self.digests[at : at + 8], "little"),
+            record[_ID],
+            record[_DIGEST],
             self.kinds[i],
-            self.amounts[i],
-            values,  # type: ignore[arg-type]
-            self.place(i),
+            self.amount(i),
+            record[_VALUES],
+            self.place_table[code - 1] if code else None,
+            bool(record[_CHANGED]),
             self.flags[i],
         )
 
-    def find_digest(self, id_hash: int) -> int | None:
-        """The digest of the open point with this id, or None if there is none."""
-        key, ids = id_hash.to_bytes(8, "little"), self.ids
-        at = ids.find(key)
-        while at >= 0 and at % 8:
-            at = ids.find(key, at + 1)
-        return None if at < 0 else int.from_bytes(self.digests[at : at + 8], "little")
+    def mark_changed(self) -> None:
+        """The newest point's features are no longer what was said."""
+        self.open[_CHANGED - OPEN_BYTES] = 1
 
-    def position(self, time_ms: int, id_hash: int) -> int:
+    def find_digest(self, id_key: bytes) -> bytes | None:
+        """The digest of the open point with this id, or None if there is none."""
+        at = self.open.find(id_key)
+        while at >= 0 and at % OPEN_BYTES:
+            at = self.open.find(id_key, at + 1)
+        return None if at < 0 else bytes(self.open[at + 8 : at + 16])
+
+    def shown_before(self, key: bytes, dimension: int, end: int) -> int:
+        """Position of the last open point before position `end` that has a value; -1 if none has."""
+        closed, offset = self.closed_count, _VALUES.start + KEY_BYTES * dimension
+        at = self.open.rfind(key, 0, OPEN_BYTES * (end - closed))
+        while at >= 0 and at % OPEN_BYTES != offset:
+            at = self.open.rfind(key, 0, at + KEY_BYTES - 1)
+        return at if at < 0 else closed + at // OPEN_BYTES
+
+    def position(self, time_ms: int, id_key: bytes) -> int:
         """Where a point with this time and id belongs among the open ones."""
-        i = len(self.times)
-        if not i or self.times[-1] < time_ms:
+        times = self.times
+        i = len(times)
+        if not i or times[-1] < time_ms:
             return i
-        closed = i - self.open_count
-        while i > closed and self.times[i - 1] >= time_ms:
-            if self.times[i - 1] == time_ms:
-                at = 8 * (i - 1 - closed)
-                if int.from_bytes(self.ids[at : at + 8], "little") < id_hash:
-                    break
+        closed = self.closed_count
+        i = bisect_right(times, time_ms, closed)
+        while i > closed and times[i - 1] == time_ms:
+            at = OPEN_BYTES * (i - 1 - closed)
+            if self.open[at : at + 8] < id_key:
+                break
             i -= 1
         return i
 
     def truncate(self, i: int) -> list[Point]:
         """Takes the points from position `i` on away and returns them. They must be open."""
         tail = [self.point(j) for j in range(i, len(self))]
-        keep = 8 * (self.open_count - len(tail))
-        for column in (self.times, self.amounts, self.kinds, self.flags, self.places, *self.codes, *self.trusted):
-            del column[i:]
-        del self.ids[keep:], self.digests[keep:]
+        if tail:
+            del self.open[OPEN_BYTES * (i - self.closed_count) :]
+            self.total = self.spent[i]
+            for column in (self.times, self.spent, self.kinds, self.flags):
+                del column[i:]
         return tail
 
     def drop_front(self, n: int) -> None:
         """Forgets the `n` oldest points."""
-        ids_gone = max(0, 8 * (n - (len(self) - self.open_count)))
-        for column in (self.times, self.amounts, self.kinds, self.flags, self.places, *self.codes, *self.trusted):
+        opened = n - self.closed_count
+        if opened > 0:
+            self.close(opened)
+        for column in (self.times, self.spent, self.kinds, self.flags):
             del column[:n]
-        del self.ids[:ids_gone], self.digests[:ids_gone]
 
-    def collect_values(self) -> None:
-        """Forgets the values that no point has any more."""
-        for dimension in range(len(DIMENSIONS)):
-            self._collect_values(dimension)
-
-    def close_before(self, time_ms: int) -> None:
-        """Forgets what only open points need of those before `time_ms`: ids, and all places but the last."""
-        closed = len(self) - self.open_count
-        first = closed
-        while first < len(self) and self.times[first] < time_ms:
-            first += 1
-        del self.ids[: 8 * (first - closed)], self.digests[: 8 * (first - closed)]
-        last_place = len(self.places[:first].rstrip(b"\0"))
-        if last_place > 1:
-            self.places[: last_place - 1] = bytes(last_place - 1)
-        self._collect_places()
-
-    def _collect_values(self, dimension: int) -> None:
-        """Gives the codes of values that no point has any more free for others."""
-        column, table = self.codes[dimension], self.tables[dimension]
-        used = sorted(set(column) - {0})
-        if len(used) < len(table):
-            table[:] = [table[code - 1] for code in used]
-            renumbering = _renumbering(used)
-            column[:] = column.translate(renumbering)
-            if dimension in TRUSTED:
-                self.trusted[dimension][:] = self.trusted[dimension].translate(renumbering)
+    def close(self, n: int) -> None:
+        """Forgets of the `n` oldest open points all that only open ones need."""
+        known = self.open[_KNOWN : OPEN_BYTES * n : OPEN_BYTES].rstrip(b"\0")
+        if known:
+            latitude, longitude = self.place_table[known[-1] - 1]
+            self.closed_place = (latitude, longitude, self.times[self.closed_count + len(known) - 1])
+        del self.open[: OPEN_BYTES * n]
+        if not self.open:
+            self.place_table = []
 
     def _collect_places(self) -> None:
-        used = sorted(set(self.places) - {0})
-        if 2 * len(used) < len(self.place_table):
-            kept = array("d")
-            for code in used:
-                kept += self.place_table[2 * code - 2 : 2 * code]
-            self.place_table[:] = kept
-            self.places = self.places.translate(_renumbering(used))
-
-
-def _renumbering(used: list[int]) -> bytes:
-    table = bytearray(256)
-    for new, old in enumerate(used, start=1):
-        table[old] = new
-    return bytes(table)
+        """Gives the codes of places that no open point has any more free for others."""
+        used = sorted(set(self.open[_PLACE::OPEN_BYTES]) - {0})
+        renumbering = bytearray(256)
+        for new, old in enumerate(used, start=1):
+            renumbering[old] = new
+        self.place_table = [self.place_table[code - 1] for code in used]
+        for at in (_PLACE, _KNOWN):
+            self.open[at::OPEN_BYTES] = self.open[at::OPEN_BYTES].translate(renumbering)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from transforms import sketches
-from transforms.points import DEVICE, IP, LOGIN_FAILURE, PAYMENT, Point
+from transforms.points import DEVICE, IP, KEY_BYTES, LOGIN_FAILURE, LOGIN_SUCCESS, NO_VALUE, PAYMENT, Point
 from transforms.records import SessionRecord, Trigger
 
 CHANGED, PROVISIONAL, FINAL = 0, 1, 2
 """What the newest record about a session's present content is: none, one by inactivity, one by the watermark."""
+
+
+_IP = slice(KEY_BYTES * IP, KEY_BYTES * (IP + 1))
+_DEVICE = slice(KEY_BYTES * DEVICE, KEY_BYTES * (DEVICE + 1))
 
 
 class Session:
@@ -42,8 +46,8 @@ class Session:
         self.approximate = False
         self.emitted: list[tuple[int, int]] = []
         self.event_count = self.login_count = self.failure_count = self.payment_count = self.amount_minor = 0
-        self.ips: set[int] = set()
-        self.devices: set[int] = set()
+        self.ips: set[bytes] = set()
+        self.devices: set[bytes] = set()
         self.add(point)
 
     def add(self, point: Point) -> None:
@@ -58,13 +62,13 @@ class Session:
         if point.kind == PAYMENT:
             self.payment_count += 1
             self.amount_minor += point.amount_minor
-        else:
+        elif point.kind <= LOGIN_SUCCESS:
             self.login_count += 1
             self.failure_count += point.kind == LOGIN_FAILURE
-        ip, device = point.values[IP], point.values[DEVICE]
-        if ip and ip not in self.ips:
+        ip, device = point.values[_IP], point.values[_DEVICE]
+        if ip not in self.ips and ip != NO_VALUE:
             sketches.add(self.ips, ip)
-        if device and device not in self.devices:
+        if device not in self.devices and device != NO_VALUE:
             sketches.add(self.devices, device)
 
     def join(self, other: Session) -> None:
