@@ -35,7 +35,7 @@ from transforms.events import Message, Reason, dead_letter_id
 from transforms.message_lines import wrap_line
 from transforms.records import FeatureRecord, Score
 from transforms.reload import CLAIM_SECONDS, Failure, Loader, loader_of, stop_loader
-from transforms.rule_file import load_rules
+from transforms.rule_file import RuleError, load_rules
 from transforms.rules import RuleSet
 from transforms.score_events import ScoreFeatures
 from transforms.scoring import score
@@ -173,7 +173,7 @@ def test_a_worker_that_starts_while_the_file_is_broken_uses_what_travelled(
     loader = make(travelled)
     assert loader.rules is travelled
     assert loader.claim() is not None
-    with pytest.raises(Exception, match="unknown variable"):
+    with pytest.raises(RuleError, match="unknown variable"):
         make()
 
 

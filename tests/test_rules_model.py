@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scored import HOUR, NOON_MS, login, payment, record, rule, rules
 
 from fraud_pipeline.rules import read_rules
+from transforms.conditions import check_condition
 from transforms.entities import load_entities
 from transforms.features import FEATURES
 from transforms.records import FeatureRecord
@@ -161,7 +162,7 @@ def shadowed(text: str) -> str:
 SHIPPED_TEXT = Path(read_rules.__code__.co_filename).with_name("default.yaml").read_text("utf-8")
 SHIPPED = load_rules(SHIPPED_TEXT)
 ON_TRIAL = load_rules(shadowed(SHIPPED_TEXT))
-ASKED = sorted({name for fired in SHIPPED._any._items for name in fired.condition.names})
+ASKED = {name for each in SHIPPED.rules for name in check_condition(each.when, SHIPPED.vocabulary)}
 
 
 @st.composite
