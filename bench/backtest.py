@@ -20,15 +20,30 @@ from typing import Any
 
 import duckdb
 
+from bench.rules import _many
 from fraud_pipeline.backtest.history import open_history
-from fraud_pipeline.backtest.run import judge_of
+from fraud_pipeline.backtest.run import backtest
 from fraud_pipeline.rules import read_rules
 from fraud_pipeline.tables.duckdb import open_results
 from fraud_pipeline.tables.schema import TABLES, Column
+from transforms.rule_file import load_rules
+from transforms.rules import RuleSet
 
 USERS, HISTORY_DAYS, SEED = 400, 12, 21
 COPIES_AT_A_TIME = 30
-SAMPLE_ROWS = 200_000
+OTHER_CONDITIONS = {
+    "one rule, a regular expression over every event": "user_agent.matches('(?i)bot')",
+    "one rule of which SQL can say nothing, so that it is asked about every event": "event_time_ms % 7 == 8",
+}
+ONE_RULE = """
+rules:
+  - id: one
+    description: One.
+    reason_code: ONE
+    severity: low
+    weight: 0.5
+    when: {condition}
+"""
 
 
 def main() -> None:
@@ -108,21 +123,19 @@ def _measure(history: Path, rules: str | None) -> None:
           f"the rules were asked about {asked:,} rows ({100 * asked / rows:.2f}%)")  # fmt: skip
     if rows < 10_000_000:
         print(f"10,000,000 rows at that rate, which is extrapolated: {10_000_000 / rows * seconds / 60:.1f} minutes")
-    _measure_without_prefilter(history, rules)
+    if rows <= 1_000_000:
+        _measure_rules(history, "300 rules, the shipped ones with other thresholds", _many(read_rules()))
+        for name, condition in OTHER_CONDITIONS.items():
+            _measure_rules(history, name, load_rules(ONE_RULE.format(condition=condition)))
 
 
-def _measure_without_prefilter(history: Path, rules: str | None) -> None:
-    """Rows that the rules are asked about, in one process: what a rule costs that no prefilter helps."""
-    judged, seconds = 0, 0.0
+def _measure_rules(history: Path, name: str, rules: RuleSet) -> None:
+    started = time.perf_counter()
     with open_history(str(history)) as opened:
-        judge = judge_of(opened, (read_rules(rules),))
-        for batch in opened.batches(judge.columns, "TRUE"):
-            started = time.perf_counter()
-            judged += judge(batch.rows).row_count
-            seconds += time.perf_counter() - started
-            if judged >= SAMPLE_ROWS:
-                break
-    print(f"rows that the rules are asked about: {judged / seconds:,.0f} rows/s and process, on {judged:,} rows")
+        asked = backtest(opened, rules).row_count
+        rows = opened.row_count
+    seconds = time.perf_counter() - started
+    print(f"{name}: {seconds:.1f} s, {rows / seconds:,.0f} rows/s; asked about {100 * asked / rows:.2f}%")
 
 
 def _command(*arguments: Any) -> bytes:

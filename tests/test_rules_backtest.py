@@ -216,6 +216,8 @@ CONDITION = st.sampled_from(
         "on_list_near && payment_count_10m > 0",
         "!on_list_near && is_new_ip",
         "event_type in ['signup', 'claim']",
+        "ip.matches('^192[.]') || !country.matches('D')",
+        "size(currency + 'x') == 4 && string(payment_count_10m) == '2'",
     ]
 )
 RULE = st.tuples(
@@ -267,6 +269,9 @@ def test_the_fast_path_counts_what_scoring_every_row_by_itself_counts(
         lists=LISTS if with_lists else ListSet([ValueList(ListHead("near", "reference", "ip"), [])]),
     )
     table = [scored(f"e{i // 2}", at_ms=NOON_MS + i // 2 * 100, version=i % 2, **row) for i, row in enumerate(rows)]
+    for row in table:
+        if row["event_type"] != "payment":
+            row |= {"amount_minor": None, "currency": None}
     random.shuffle(table)
     latest = {row["event_id"]: row for row in sorted(table, key=lambda row: row["version"])}
     slow: Counter[tuple[Any, ...]] = Counter()
@@ -411,6 +416,15 @@ def test_several_processes_count_what_one_does(runs: dict[str, Path], monkeypatc
     )
     assert seen == sorted(seen)
     assert 0 < seen[0] < seen[-1] <= 1
+
+
+def test_what_only_the_rules_can_say_of_a_text_is_asked_once_for_each_value(tmp_path: Path) -> None:
+    rules = rules_of(rule("bot", "user_agent.matches('(?i)b[o0]t') && !country.matches('D')"))
+    agents = ["Firefox", "Bot", "b0tnet", "robot", None]
+    rows = [scored(f"e{i}", user_agent=agents[i % 5], country=[None, "DE", "FR", "SE"][i % 4]) for i in range(20)]
+    with open_history(results(tmp_path / "results.duckdb", rows)) as history:
+        tally = backtest(history, rules)
+    assert tally.row_count == sum(tally.events.values()) == 3 * 2
 
 
 def test_events_on_which_a_condition_cannot_be_evaluated_are_counted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -41,6 +42,7 @@ class Call(msgspec.Struct, frozen=True):
 
     function: str
     operands: tuple[Expression, ...]
+    is_method: bool = False
 
 
 class Opaque(msgspec.Struct, frozen=True):
@@ -58,6 +60,37 @@ def parse(condition: str) -> Expression:
     except (_UnknownError, RecursionError):
         return Opaque()
     return tree if parser.at_end() else Opaque()
+
+
+def unparse(expression: Expression) -> str:
+    """CEL that means the same.
+
+    Raises:
+      ValueError: the tree holds something that isn't understood.
+    """
+    match expression:
+        case Literal(bool(value)):
+            return "true" if value else "false"
+        case Literal(str(value)):
+            # JSON's escapes are CEL's as well.
+            return json.dumps(value, ensure_ascii=False)
+        case Literal(value):
+            return repr(value)
+        case Name(name):
+            return name
+        case ListOf(items):
+            return f"[{', '.join(map(unparse, items))}]"
+        case Operation("?:", (condition, then, otherwise)):
+            return f"({unparse(condition)} ? {unparse(then)} : {unparse(otherwise)})"
+        case Operation(operator, (one,)):
+            return f"({operator}{unparse(one)})"
+        case Operation(operator, (left, right)):
+            return f"({unparse(left)} {operator} {unparse(right)})"
+        case Call(function, (receiver, *rest), True):
+            return f"{unparse(receiver)}.{function}({', '.join(map(unparse, rest))})"
+        case Call(function, operands):
+            return f"{function}({', '.join(map(unparse, operands))})"
+    raise ValueError(f"{expression} can't be written as CEL")
 
 
 class _UnknownError(Exception):
@@ -105,7 +138,7 @@ class _Parser:
         while self._take("."):
             method = self._next("name").text
             self._expect("(")
-            found = Call(method, (found, *self._items(")")))
+            found = Call(method, (found, *self._items(")")), is_method=True)
         return found
 
     def _primary(self) -> Expression:

@@ -107,10 +107,11 @@ class History(msgspec.Struct, frozen=True):
         assert row is not None
         return row[0], row[1], row[2]
 
-    def values(self, column: str) -> list[str]:
-        """The different values of a column of texts."""
+    def values(self, column: str, most: int | None = None) -> list[str]:
+        """The different values of a column of texts; no more than `most`, if that is given."""
+        limit = "" if most is None else f"LIMIT {most}"
         rows = self.connection.execute(
-            f'SELECT DISTINCT "{column}" FROM {SCORES} WHERE "{column}" IS NOT NULL'
+            f'SELECT DISTINCT "{column}" FROM {SCORES} WHERE "{column}" IS NOT NULL {limit}'
         ).fetchall()
         return [value for (value,) in rows]
 

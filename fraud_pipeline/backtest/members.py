@@ -1,12 +1,20 @@
-"""Which rows some rule or list of a file may match: the prefilter of its conditions, and who is on its lists."""
+"""Which rows some rule or list of a file may match: the prefilter of its conditions, and who is on its lists.
+
+What SQL can't say of a text (`user_agent.matches('...')`, a network that holds an address) is asked once for each
+different value in history.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import cel
+
+from fraud_pipeline.backtest.expressions import Expression, unparse
 from fraud_pipeline.backtest.history import History
-from fraud_pipeline.backtest.prefilter import Columns, prefilter
+from fraud_pipeline.backtest.prefilter import Columns, May, prefilter
 from transforms.lists import ValueList
+from transforms.rule_index import NO_MATCH_ERRORS
 from transforms.rules import RuleSet
 from transforms.variables import LIST_PREFIX, Vocabulary
 
@@ -18,7 +26,7 @@ _BEFORE_ALL_MS = -(1 << 62)
 def matches_some(history: History, rules: RuleSet) -> str:
     """SQL that is true on each row of history on which a rule or a list fires, live or on trial."""
     lists = _on_lists(history, rules)
-    columns = variables(history.columns, rules.vocabulary, lists)
+    columns = variables(history.columns, rules.vocabulary, lists)._replace(ask=_Asked(history, rules))
     decided = [lists[one.head.name] for one in rules.lists.lists if one.fired.action is not None]
     conditions = prefilter((rule.when for rule in rules.rules), columns)
     return " OR ".join(f"({part})" for part in (conditions, *decided))
@@ -53,7 +61,7 @@ def _on_lists(history: History, rules: RuleSet) -> dict[str, str]:
         elif history.columns.get(field) == "VARCHAR":
             table = f"list_{rules.version}_{number}"
             history.keep(table, [value for value in history.values(field) if _is_on(one, value)])
-            found[one.head.name] = f'"{field}" IN (SELECT value FROM "{table}")'
+            found[one.head.name] = _is_in(field, table)
         else:
             found[one.head.name] = "FALSE"
     return found
@@ -61,3 +69,39 @@ def _on_lists(history: History, rules: RuleSet) -> dict[str, str]:
 
 def _is_on(one: ValueList, value: str) -> bool:
     return one.find(value, _BEFORE_ALL_MS) is not None
+
+
+MOST_VALUES = 1_000_000
+"""Where a column has more different values, asking for each isn't worth it."""
+
+
+class _Asked:
+    """Finds for which values of a column of texts an expression is true, and for which false."""
+
+    def __init__(self, history: History, rules: RuleSet) -> None:
+        self._history = history
+        self._name = f"asked_{rules.version}"
+        self._number = 0
+
+    def __call__(self, expression: Expression, column: str) -> May | None:
+        values = self._history.values(column, MOST_VALUES + 1)
+        if len(values) > MOST_VALUES:
+            return None
+        program = cel.compile(unparse(expression))
+        answers: dict[bool, list[str]] = {True: [], False: []}
+        for value in values:
+            try:
+                answer = program.execute(cel.Context(variables={column: value}))
+            except NO_MATCH_ERRORS:
+                continue
+            if isinstance(answer, bool):
+                answers[answer].append(value)
+        self._number += 1
+        tables = {answer: f"{self._name}_{self._number}_{str(answer).lower()}" for answer in answers}
+        for answer, table in tables.items():
+            self._history.keep(table, answers[answer])
+        return May(_is_in(column, tables[True]), _is_in(column, tables[False]))
+
+
+def _is_in(column: str, table: str) -> str:
+    return f'"{column}" IN (SELECT value FROM "{table}")'

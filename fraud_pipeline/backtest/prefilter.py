@@ -7,7 +7,7 @@ can't (functions, arithmetic on integers, which may overflow) may be true and ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from fraud_pipeline.backtest.expressions import (
@@ -51,11 +51,13 @@ class Columns(NamedTuple):
       types: DuckDB's types (BIGINT, DOUBLE, BOOLEAN, VARCHAR) by the names of the variables that are columns.
       known: for other variables, SQL that is true at least wherever they are known.
       true: for yes/no variables that aren't columns and always known, SQL that is true at least wherever they are.
+      ask: what is known of an expression that SQL can't say and that looks at one column of texts only; or None.
     """
 
     types: Mapping[str, str]
     known: Mapping[str, str] = {}
     true: Mapping[str, str] = {}
+    ask: Callable[[Expression, str], May | None] = lambda expression, name: None
 
 
 def prefilter(conditions: Iterable[str], columns: Columns) -> str:
@@ -132,6 +134,10 @@ def _strict(expression: Expression, columns: Columns) -> May:
     names: dict[str, None] = {}
     if not _collect(expression, names):
         return _ANYTHING
+    if len(names) == 1 and columns.types.get(next(iter(names))) == "VARCHAR":
+        answer = columns.ask(expression, next(iter(names)))
+        if answer is not None:
+            return answer
     known = [
         f"{_quoted(name)} IS NOT NULL" if name in columns.types else columns.known.get(name, "TRUE") for name in names
     ]

@@ -173,7 +173,7 @@ def _rule_changes(found: Diff) -> RenderableType:
         ]
         table.add_row(rule.rule_id, rule.change, *cells)
     return _section(
-        table, f"gains, loses: events on which it fires in one file only. {same:,} other rules are the same"
+        table, f"gains, loses: events on which it fires in one file only. Rules that are the same: {same:,}"
     )
 
 
