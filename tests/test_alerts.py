@@ -12,7 +12,7 @@ from transforms.alerts import Alert, describe, feature_evidence, money
 from transforms.case_findings import MAX_EVIDENCE
 from transforms.cases import CaseConfig, Cases, matters
 from transforms.events import Claim, Signup
-from transforms.features import FEATURES
+from transforms.features import FEATURES, Feature
 from transforms.records import FeatureRecord
 from transforms.rule_file import load_rules
 from transforms.rules import RuleSet
@@ -118,6 +118,19 @@ def test_events_of_each_type_are_described() -> None:
     assert describe(login(outcome="failure")) == "failed login"
     assert describe(Signup(**common)) == "sign-up"  # type: ignore[arg-type]
     assert describe(Claim(**common, promotion_id="WELCOME")) == "claim of promotion WELCOME"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ip_event_count_10s", "ip event count in the last 10 seconds: 3 events"),
+        ("ip_event_count_1h", "ip event count in the last hour: 3 events"),
+        ("ip_event_count_30d", "ip event count in the last 30 days: 3 events"),
+        ("failures_in_a_row", "failures in a row: 3 events"),
+    ],
+)
+def test_windows_are_given_in_words(name: str, text: str) -> None:
+    assert feature_evidence(name, 3, {name: Feature(name, "int", "events", "Help.")}).text == text
 
 
 def test_a_feature_that_is_no_longer_declared_is_given_as_it_is() -> None:

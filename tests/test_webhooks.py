@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import socket
@@ -27,6 +28,7 @@ from fraud_pipeline.alerting.destinations import (
     destination,
 )
 from fraud_pipeline.alerting.notifications import SCHEMA, chat_text, head, notification
+from fraud_pipeline.alerting.options import add_arguments, case_config, delivery
 from fraud_pipeline.alerting.secrets import Place
 from fraud_pipeline.alerting.signing import HEADER, sign, verify
 from fraud_pipeline.alerting.webhooks import Failure, Policy, Webhook, label
@@ -407,3 +409,26 @@ def test_mistakes_on_the_command_line_are_one_line(
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
+
+
+def test_the_command_line_says_what_a_case_is() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert case_config(parser.parse_args([])) == CaseConfig()
+    given = "--alerts-by ip --alerts-group key --alerts-cooldown-seconds 60 --alerts-include ip --alerts-include event"
+    assert case_config(parser.parse_args(given.split())) == CaseConfig(
+        key_field="ip", grouping="key", cooldown_seconds=60, include=("ip", "event")
+    )
+    to = "--alerts-to https://a.example --alerts-to pubsub:projects/my-project/topics/t --alerts-secret env:A"
+    assert delivery(parser.parse_args([*to.split(), "--alerts-include", "ip"])) == Delivery(
+        (
+            WebhookDestination("https://a.example", None, (Place("env:A"),)),
+            TopicDestination("projects/my-project/topics/t"),
+        ),
+        ("ip",),
+    )
+    both = delivery(parser.parse_args([*to.split(), "--alerts-secret", "env:B"])).destinations[0]
+    assert isinstance(both, WebhookDestination)
+    assert both.secrets == (Place("env:A"), Place("env:B"))
+    with pytest.raises(UsageError, match="--alerts-secret none stands alone"):
+        delivery(parser.parse_args([*to.split(), "--alerts-secret", "none"]))

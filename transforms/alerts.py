@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
@@ -10,7 +11,7 @@ import msgspec
 
 from transforms.conditions import shorten
 from transforms.events import Activity, Claim, Login, Payment, Signup
-from transforms.features import WINDOW_WORDS, Feature
+from transforms.features import Feature
 
 Status: TypeAlias = Literal["open", "closed", "withdrawn", "merged"]
 Change: TypeAlias = Literal[
@@ -171,7 +172,7 @@ def feature_evidence(name: str, value: bool | int | float, features: Mapping[str
     if feature is None:
         return FeatureEvidence(name, value, "", f"{name}: {value}")
     stem, _, window = name.rpartition("_")
-    span = f" in the last {WINDOW_WORDS[window]}" if window in WINDOW_WORDS else ""
+    span = _span(window)
     said = (stem if span else name).replace("_minor", "").removesuffix("_kmh").removesuffix("_km")
     said = said.removeprefix("is_").replace("_", " ") + span
     if feature.type == "bool":
@@ -179,6 +180,19 @@ def feature_evidence(name: str, value: bool | int | float, features: Mapping[str
     number = f"{value:,}" if feature.type == "int" else f"{value:,.1f}"
     unit = "" if feature.unit == "ratio" else f" {feature.unit}"
     return FeatureEvidence(name, value, feature.unit, f"{said}: {number}{unit}")
+
+
+_WINDOW = re.compile(r"([1-9][0-9]*)([smhd])")
+_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
+
+
+def _span(window: str) -> str:
+    """A window in words: `1h` is `in the last hour`, `10s` is `in the last 10 seconds`; empty if it is none."""
+    found = _WINDOW.fullmatch(window)
+    if found is None:
+        return ""
+    count, unit = int(found[1]), _UNITS[found[2]]
+    return f" in the last {unit if count == 1 else f'{count} {unit}s'}"
 
 
 _NO_DECIMALS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
