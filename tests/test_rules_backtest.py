@@ -99,7 +99,7 @@ def candidate(mode: str) -> RuleSet:
             rule("spike", "amount_to_mean_ratio_30d > 3.0 || !has_amount_to_mean_ratio_30d && amount_minor > 900"),
             rule("even", "amount_minor % 2 == 0 && country in ['DE', 'SE', 'GB']", 0.3, mode=mode, severity="low"),
             rule("young", "is_new_device && seconds_since_login < 900.0", None, action="block", mode=mode),
-            rule("shared", "ip_event_count_1h >= 6 || session_event_count >= 6", 0.3, mode=mode),
+            rule("shared", "ip_event_count_1h >= 6 || device_distinct_user_count_30d >= 2", 0.3, mode=mode),
             rule("far", "trip_km >= 6.0 && !(trip_km > 8.0)", 0.25),
             rule("quick", "payment_count_10m >= 2 && seconds_since_last_event <= 120.0", 0.2),
             rule("known", "session_event_count >= 5 && !is_new_ip", None, action="allow"),
