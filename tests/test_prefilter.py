@@ -95,6 +95,8 @@ vague_atoms = st.one_of(
     st.builds("{} / {} > 1.0".format, st.sampled_from(FLOATS), st.sampled_from(FLOATS)),
     st.sampled_from(["ip.matches('^19')", "size(country) > 2", "string(payment_count_10m) == '1'"]),
     st.builds("payment_count_10m in [{}, login_count_1h]".format, SMALL.map(number)),
+    st.just("(is_new_ip && is_new_device) == is_new_ip"),
+    st.builds("(is_new_ip ? {} : payment_count_10m) < login_count_1h".format, SMALL.map(number)),
 )
 
 
@@ -150,6 +152,12 @@ def test_it_lets_through_every_row_that_a_condition_matches(condition: str, give
 def test_it_lets_through_no_other_row_where_sql_can_say_all(condition: str, given: list[dict[str, Any]]) -> None:
     if "?" not in condition:
         assert selected(condition, given) == matching(condition, given)
+
+
+def test_what_is_no_number_is_left_to_the_rules() -> None:
+    row = {**dict.fromkeys(COLUMNS.types), "travel_km": 1e308, "latitude": -1e308}
+    condition = "!(travel_km * 9.0 - travel_km * 9.0 == latitude * 9.0 - latitude * 9.0)"
+    assert matching(condition, [row]) == selected(condition, [row]) == [True]
 
 
 def test_most_of_each_shipped_rule_is_said_in_sql() -> None:

@@ -601,6 +601,14 @@ def test_lists_that_decide_by_themselves_stand_beside_the_rules(
     assert (found["list.currencies"]["action"], found["many"]["hits"]["events"]) == ("block", 0)
 
 
+def test_an_entry_of_a_list_counts_until_its_end(tmp_path: Path) -> None:
+    rows = [scored(f"e{i}", ip="198.51.100.7", at_ms=NOON_MS + i * 100) for i in range(10)]
+    rules = rules_of(rule("many", "payment_count_10m >= 100"), lists=LISTS)
+    with open_history(results(tmp_path / "results.duckdb", rows)) as history:
+        tally = backtest(history, rules)
+    assert {outcome.fired: events for outcome, events in tally.events.items()} == {("list.bad",): 5}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
