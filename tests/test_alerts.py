@@ -70,11 +70,9 @@ def test_the_summary_is_a_sentence_with_values_and_units() -> None:
         is_new_country=True,
     )
     assert raised(taken).summary == (
-        "Review the payment of 1,299.00 EUR of user u1 at 2026-01-01 12:04:00 UTC from BR: impossible travel, "
-        "account takeover new payee (score 0.88, high). Seen: failures before login: 0 events, new country: yes, "
-        "new device: no, travel: 10,234.5 km, travel speed: 3,412.2 km/h, amount to mean ratio in the last 30 days: "
-        "45.2, first payment after login: yes, new payee: yes, login from new device: yes, seconds since login: 120.0 "
-        "seconds."
+        "Review the payment of 1,299.00 EUR of user u1 at 2026-01-01 12:04:00 UTC from BR: impossible travel "
+        "(score 0.70, high). Seen: failures before login: 0 events, new country: yes, new device: no, "
+        "travel: 10,234.5 km, travel speed: 3,412.2 km/h."
     )
     guessing = record(login(0, "failure", country=None), failures_in_a_row=7, login_failure_count_10m=7)
     assert raised(guessing).summary == (
