@@ -100,7 +100,7 @@ def may(expression: Expression, columns: Columns) -> May:
                 _any(_all(c.be_true, a.be_false), _all(c.be_false, b.be_false)),
             )
         case Operation("in", (item, ListOf(items))):
-            equal = [_exact_relation("==", item, one, columns) for one in items if isinstance(one, Literal)]
+            equal = [_exact_relation("==", item, one, columns) for one in items if _is_constant(one)]
             said = [one for one in equal if one is not None]
             if len(said) < len(items) or not items:
                 return _strict(expression, columns)
@@ -118,6 +118,13 @@ def may(expression: Expression, columns: Columns) -> May:
 
 _SQL_RELATIONS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _SQL_METHODS = {"startsWith": "starts_with", "endsWith": "ends_with", "contains": "contains"}
+
+
+def _is_constant(expression: Expression) -> bool:
+    match expression:
+        case Literal() | Operation("-", (Literal(),)):
+            return True
+    return False
 
 
 def _presence(name: str, columns: Columns) -> May | None:
