@@ -320,3 +320,16 @@ def test_idle_state_is_forgotten_when_no_window_can_reach_it() -> None:
     assert machine.expires_ms(state) == ZERO + MERCHANT.horizon_ms + SLACK_MS
     state = machine.on_label(state, label(0, ZERO + DAY, payment(0, ZERO), True))
     assert machine.expires_ms(state) == ZERO + DAY + MERCHANT.horizon_ms + SLACK_MS
+
+
+def test_points_that_no_window_can_reach_are_dropped() -> None:
+    alone, long_after = Played(EntityMachine(MERCHANT)), Played(EntityMachine(MERCHANT))
+    reach_ms = MERCHANT.horizon_ms + SLACK_MS
+    for n in range(20):
+        long_after.take(payment(n, ZERO + n))
+        long_after.take(label(n, ZERO + n, payment(n, ZERO + n), True))
+    long_after.take(payment(99, ZERO + 19 + reach_ms))
+    alone.take(payment(99, ZERO + 19 + reach_ms))
+    assert alone.data is not None
+    assert long_after.data is not None
+    assert len(long_after.data) < len(alone.data) + 64
