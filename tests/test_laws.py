@@ -260,11 +260,13 @@ def test_law_4_versions_increase_where_a_user_is_forgotten_and_comes_back(data: 
     reclaimed_ms = max(e.event.event_time_ms for e in before) + config.retention_ms + config.grace_ms + config.gap_ms
     user.advance(reclaimed_ms)
     assert user.state is None
-    later_ms = reclaimed_ms - min(e.event.event_time_ms for e in after) + data.draw(st.integers(0, 1))
-    for envelope in after:
+    # They come back in event time, or with events that lie before all that was forgotten.
+    later_ms = reclaimed_ms - min(e.event.event_time_ms for e in after) + data.draw(st.sampled_from([0, 1, -(10**9)]))
+    received_ms = max(reclaimed_ms, *(e.received_ms for e in before)) + 1_000
+    for i, envelope in enumerate(after):
         event = activity(envelope)
-        moved = msgspec.structs.replace(event, event_time_ms=event.event_time_ms + later_ms)
-        user.on_event(envelope_of(moved))
+        moved = msgspec.structs.replace(event, event_time_ms=max(0, event.event_time_ms + later_ms))
+        user.on_event(envelope_of(moved, received_ms=received_ms + i))
     user.advance(END_OF_TIME_MS)
     versions = [r.version for r in user.records if not isinstance(r, DeadLetter)]
     assert versions == sorted(set(versions))

@@ -9,102 +9,25 @@ closed for good. Closed sessions are remembered by that one time, so no event ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol, TypeAlias
-
-import msgspec
+from typing import Final, NamedTuple, TypeAlias
 
 from transforms import state_codec
+from transforms.aggregation_config import AggregationConfig
 from transforms.events import Activity, DeadLetter, Envelope, Reason
 from transforms.history import History
-from transforms.points import MAX_POINTS_LIMIT, Point, event_key, project
+from transforms.open_events import Log, MemoryLog, decode_entry, encode_entry
+from transforms.points import Point, event_key, project
 from transforms.records import FeatureRecord, SessionRecord, Trigger
 from transforms.sessions import CHANGED, FINAL, PROVISIONAL, Session, place
 from transforms.user_state import UserState
 
-FOREVER_MS = 1 << 62
+__all__ = ["Aggregation", "AggregationConfig", "Log", "MemoryLog", "Record", "Step"]
+
+FOREVER_MS: Final = 1 << 62
 
 Record: TypeAlias = FeatureRecord | SessionRecord | DeadLetter
-
-
-class AggregationConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What the aggregation goes by.
-
-    Attributes:
-      gap_seconds: silence, in event time, that ends a session.
-      grace_seconds: how long after its end, by the watermark, a session can still be corrected.
-      inactivity_seconds: silence, in processing time, after which open sessions are finalized provisionally.
-      retention_seconds: how long after the newest event, in event time, a user is remembered.
-      max_points: most events a user's features are exact over (at most 254).
-      max_log_events: most events kept for correction while their sessions are open.
-      max_open_sessions: most sessions of a user that can be open at a time.
-
-    Raises:
-      ValueError: a value is out of range; the message gives the range.
-    """
-
-    gap_seconds: float = 300
-    grace_seconds: float = 300
-    inactivity_seconds: float = 300
-    retention_seconds: float = 30 * 86_400
-    max_points: int = 240
-    max_log_events: int = 1_024
-    max_open_sessions: int = 64
-
-    def __post_init__(self) -> None:
-        for name in ("gap_seconds", "inactivity_seconds", "retention_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: give a number of seconds above 0")
-        if not self.grace_seconds >= 0:
-            raise ValueError(f"grace_seconds is {self.grace_seconds}: give a number of seconds, 0 or more")
-        if not 2 <= self.max_points <= MAX_POINTS_LIMIT:
-            raise ValueError(f"max_points is {self.max_points}: give a number from 2 to {MAX_POINTS_LIMIT}")
-        for name in ("max_log_events", "max_open_sessions"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: give a number of 1 or more")
-
-
-class Log(Protocol):
-    """The bag of events of open sessions. Appending is cheap; reading is for repair."""
-
-    def append(self, entry: bytes) -> None:
-        """Adds one entry."""
-
-    def read(self) -> Iterable[bytes]:
-        """All entries, in any order."""
-
-    def replace(self, entries: Sequence[bytes]) -> None:
-        """Puts these entries in the place of all."""
-
-
-class MemoryLog:
-    """A log in memory."""
-
-    def __init__(self, entries: Iterable[bytes] = ()) -> None:
-        self.entries = list(entries)
-
-    def append(self, entry: bytes) -> None:
-        """Adds one entry."""
-        self.entries.append(entry)
-
-    def read(self) -> list[bytes]:
-        """All entries."""
-        return list(self.entries)
-
-    def replace(self, entries: Sequence[bytes]) -> None:
-        """Puts these entries in the place of all."""
-        self.entries = list(entries)
-
-
-class LogEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An event of an open session, to say it again with other features."""
-
-    event: Activity
-    received_ms: int
-    digest: int
-    entity_features: tuple[Any, ...] = ()
-    entity_approximate: bool = False
 
 
 class Step(NamedTuple):
@@ -121,10 +44,6 @@ class Step(NamedTuple):
     timer_ms: int | None
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode_entry = msgspec.msgpack.Decoder(LogEntry).decode
-
-
 class Aggregation:
     """The state machine. Each call takes a user's state, which it may change and hand back, and the user's log."""
 
@@ -139,8 +58,10 @@ class Aggregation:
         event: Activity = envelope.event  # type: ignore[assignment]
         time_ms = event.event_time_ms
         if state is None:
-            # A user who was forgotten goes on above every version they had: event time outruns their records.
-            state = UserState(event.user_id, time_ms, History(self.gap_ms, self.config.max_points))
+            # A user who was forgotten goes on above every version they had: their records are outrun by event time, and
+            # where an event comes later than the retention, by the time that it comes at.
+            version = max(time_ms, envelope.received_ms)
+            state = UserState(event.user_id, version, History(self.gap_ms, self.config.max_points))
             point = project(event, envelope.digest)
         else:
             point = project(event, envelope.digest)
@@ -260,7 +181,7 @@ class Aggregation:
         digest = state.history.points.find_digest(point.id_key)
         if digest is None and state.closed_through_ms <= point.time_ms <= state.history.lost_ms:
             # Its id may have been given up with its point; only then is the log worth reading.
-            for entry in map(_decode_entry, log.read()):
+            for entry in map(decode_entry, log.read()):
                 if entry.event.event_id == event_id:
                     return entry.digest.to_bytes(8, "big")
         return digest
@@ -271,7 +192,7 @@ class Aggregation:
             entry = (envelope.event, envelope.received_ms, envelope.digest)
             if envelope.entity_features:
                 entry += (envelope.entity_features, envelope.entity_approximate)  # type: ignore[assignment]
-            log.append(_encode(entry))
+            log.append(encode_entry(entry))
             state.log_count += 1
         else:
             state.log_overflow = True
@@ -303,7 +224,7 @@ class Aggregation:
         if not any(point.changed for point in later):
             entries = {}
         else:
-            entries = {event_key(e.event.event_id): e for e in map(_decode_entry, log.read())}
+            entries = {event_key(e.event.event_id): e for e in map(decode_entry, log.read())}
         for point in later:
             changed, point.changed = point.changed, False
             features = history.observe(point)
@@ -336,7 +257,7 @@ class Aggregation:
         state.history.close_before(closed_through_ms)
         kept: list[bytes] = []
         if state.sessions:
-            kept = [e for e in log.read() if _decode_entry(e).event.event_time_ms >= closed_through_ms]
+            kept = [e for e in log.read() if decode_entry(e).event.event_time_ms >= closed_through_ms]
         log.replace(kept)
         state.log_count = len(kept)
         state.log_overflow &= bool(kept)

@@ -8,14 +8,21 @@ is at most one bucket, a thirtieth, shorter than asked for, and never counts an 
 from __future__ import annotations
 
 from array import array
+from typing import Final
 
 from transforms.points import CLAIM, LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT
 
-PER_WINDOW = 30
+PER_WINDOW: Final = 30
 
-EVENTS, LOGINS, FAILURES, PAYMENTS, CLAIMS, AMOUNT_MINOR, LARGEST_MINOR = range(7)
+EVENTS: Final = 0
+LOGINS: Final = 1
+FAILURES: Final = 2
+PAYMENTS: Final = 3
+CLAIMS: Final = 4
+AMOUNT_MINOR: Final = 5
+LARGEST_MINOR: Final = 6
 """What is summed, and of amounts the largest, in the order of a cell."""
-FIELDS = 7
+FIELDS: Final = 7
 
 _EMPTY_CELL = array("q", bytes(8 * FIELDS))
 _EMPTY_RING = array("q", bytes(8 * FIELDS * PER_WINDOW))

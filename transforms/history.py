@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from itertools import chain
 from math import asin, cos, radians, sin, sqrt
-from typing import Any
+from typing import Any, Final
 
 from transforms.buckets import Buckets
 from transforms.features import (
@@ -38,17 +38,17 @@ from transforms.points import (
 )
 from transforms.recency import Recency
 
-WINDOWS_MS = tuple(seconds * 1_000 for seconds in WINDOW_SECONDS.values())
-LONGEST_MS = WINDOWS_MS[-1]
-LONG = tuple(ALL_WINDOWS.index(w) for w in LONG_WINDOWS)
-DISTINCT = tuple(ALL_WINDOWS.index(w) for w in DISTINCT_WINDOWS)
-CLAIMS = tuple(ALL_WINDOWS.index(w) for w in CLAIM_WINDOWS)
+WINDOWS_MS: Final = tuple(seconds * 1_000 for seconds in WINDOW_SECONDS.values())
+LONGEST_MS: Final = WINDOWS_MS[-1]
+LONG: Final = tuple(ALL_WINDOWS.index(w) for w in LONG_WINDOWS)
+DISTINCT: Final = tuple(ALL_WINDOWS.index(w) for w in DISTINCT_WINDOWS)
+CLAIMS: Final = tuple(ALL_WINDOWS.index(w) for w in CLAIM_WINDOWS)
 _CLAIM_COUNTS, _EVENT_COUNT = FEATURE_INDEX[f"claim_count_{CLAIM_WINDOWS[0]}"], FEATURE_INDEX["event_count_30d"]
 
-EARTH_RADIUS_KM = 6371.0088
+EARTH_RADIUS_KM: Final = 6371.0088
 """Mean radius R1 of the Earth (IUGG, Moritz 1980)."""
 
-NEVER_MS = -(1 << 62)
+NEVER_MS: Final = -(1 << 62)
 """Before any event."""
 
 
@@ -302,7 +302,7 @@ class History:
         self.points.drop_front(n)
         self.recency.drop_front(n)
         gone = bisect_left(self.peaks, n)
-        self.peaks = bytearray(position - n for position in self.peaks[gone:])
+        self.peaks = bytearray([position - n for position in bytes(self.peaks[gone:])])
         del self.peak_amounts[:gone]
 
     def _give_up_oldest(self) -> None:

@@ -10,28 +10,40 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from functools import lru_cache
+from typing import Final
 
 import mmh3
 import msgspec
 
 from transforms.events import Activity, Login, Payment, Signup
 
-LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT, SIGNUP, CLAIM = range(5)
+LOGIN_FAILURE: Final = 0
+LOGIN_SUCCESS: Final = 1
+PAYMENT: Final = 2
+SIGNUP: Final = 3
+CLAIM: Final = 4
 """Kinds of points; a failed login is the falsy one."""
 
 DIMENSIONS = ("ip", "device", "country", "merchant", "payee", "card")
 """What different values are counted of, in the order of a point's values."""
-IP, DEVICE, COUNTRY, MERCHANT, PAYEE, CARD = range(6)
+IP: Final = 0
+DEVICE: Final = 1
+COUNTRY: Final = 2
+MERCHANT: Final = 3
+PAYEE: Final = 4
+CARD: Final = 5
 
-MAX_POINTS_LIMIT = 254
+MAX_POINTS_LIMIT: Final = 254
 """Positions are one byte, 0 may mean none, and one more point than the bound exists for a moment."""
 
-NEW_DEVICE_LOGIN, NEW_COUNTRY_LOGIN, UNSURE_LOGIN = 1, 2, 4
+NEW_DEVICE_LOGIN: Final = 1
+NEW_COUNTRY_LOGIN: Final = 2
+UNSURE_LOGIN: Final = 4
 """Flags of a successful login; the last says that the others lack points that were given up."""
 
-KEY_BYTES = 4
-NO_VALUE = bytes(KEY_BYTES)
-VALUES_BYTES = KEY_BYTES * len(DIMENSIONS)
+KEY_BYTES: Final = 4
+NO_VALUE: Final = bytes(KEY_BYTES)
+VALUES_BYTES: Final = 24
 
 Place = tuple[float, float]
 """Latitude and longitude in degrees."""
@@ -101,9 +113,12 @@ def project(event: Activity, digest: int) -> Point:
     )
 
 
-_ID, _DIGEST, _VALUES = slice(0, 8), slice(8, 16), slice(16, 16 + VALUES_BYTES)
-_PLACE, _KNOWN, _CHANGED = 16 + VALUES_BYTES, 17 + VALUES_BYTES, 18 + VALUES_BYTES
-OPEN_BYTES = 19 + VALUES_BYTES
+_DIGEST: Final = 8
+_VALUES: Final = 16
+_PLACE: Final = 40
+_KNOWN: Final = 41
+_CHANGED: Final = 42
+OPEN_BYTES: Final = 43
 """An open point keeps id, digest and values, the code of its place, the same if it isn't of a failed login (a place
 that was guessed from isn't the user's) and 0 otherwise, and whether it is changed."""
 
@@ -196,11 +211,11 @@ class Points:
         code = record[_PLACE]
         return Point(
             self.times[i],
-            record[_ID],
-            record[_DIGEST],
+            record[:_DIGEST],
+            record[_DIGEST:_VALUES],
             self.kinds[i],
             self.amount(i),
-            record[_VALUES],
+            record[_VALUES:_PLACE],
             self.place_table[code - 1] if code else None,
             bool(record[_CHANGED]),
             self.flags[i],
@@ -215,11 +230,11 @@ class Points:
         at = self.open.find(id_key)
         while at >= 0 and at % OPEN_BYTES:
             at = self.open.find(id_key, at + 1)
-        return None if at < 0 else bytes(self.open[at + 8 : at + 16])
+        return None if at < 0 else bytes(self.open[at + _DIGEST : at + _VALUES])
 
     def shown_before(self, key: bytes, dimension: int, end: int) -> int:
         """Position of the last open point before position `end` that has a value; -1 if none has."""
-        closed, offset = self.closed_count, _VALUES.start + KEY_BYTES * dimension
+        closed, offset = self.closed_count, _VALUES + KEY_BYTES * dimension
         at = self.open.rfind(key, 0, OPEN_BYTES * (end - closed))
         while at >= 0 and at % OPEN_BYTES != offset:
             at = self.open.rfind(key, 0, at + KEY_BYTES - 1)

@@ -13,18 +13,19 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import compress
 from operator import gt
+from typing import Final
 
 from transforms.points import DIMENSIONS, KEY_BYTES, NO_VALUE, Points
 
-TRUSTED = 3
+TRUSTED: Final = 3
 """In the first dimensions (address, device, country) a value counts as the user's own only once it was seen in
 something else than a failed login: an attacker who guesses a password is not known for having guessed wrong before."""
 
-_MASK = 0x80
+_MASK: Final = 0x80
 _MASKED = re.compile(rb"[\x80-\xff]")
-_DIMENSION_KEYS = tuple((d, KEY_BYTES * d, KEY_BYTES * d + KEY_BYTES) for d in range(len(DIMENSIONS)))
-_NO_POSITION = 256
-_FEW = 12
+_DIMENSION_KEYS: Final = tuple((d, KEY_BYTES * d, KEY_BYTES * d + KEY_BYTES) for d in range(len(DIMENSIONS)))
+_NO_POSITION: Final = 256
+_FEW: Final = 12
 """So many entries are counted faster one by one."""
 
 

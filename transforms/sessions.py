@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from transforms import sketches
-from transforms.points import DEVICE, IP, KEY_BYTES, LOGIN_FAILURE, LOGIN_SUCCESS, NO_VALUE, PAYMENT, Point
+from transforms.points import KEY_BYTES, LOGIN_FAILURE, LOGIN_SUCCESS, NO_VALUE, PAYMENT, Point
 from transforms.records import SessionRecord, Trigger
 
-CHANGED, PROVISIONAL, FINAL = 0, 1, 2
+CHANGED: Final = 0
+PROVISIONAL: Final = 1
+FINAL: Final = 2
 """What the newest record about a session's present content is: none, one by inactivity, one by the watermark."""
 
 
-_IP = slice(KEY_BYTES * IP, KEY_BYTES * (IP + 1))
-_DEVICE = slice(KEY_BYTES * DEVICE, KEY_BYTES * (DEVICE + 1))
+_IP: Final = 0
+_DEVICE: Final = 4
+"""Where their keys stand among the values of a point."""
 
 
 class Session:
@@ -39,8 +44,8 @@ class Session:
         "was_final",
     )
 
-    def __init__(self, point: Point) -> None:
-        self.start_ms = self.last_ms = point.time_ms
+    def __init__(self, time_ms: int) -> None:
+        self.start_ms = self.last_ms = time_ms
         self.status = CHANGED
         self.was_final = False
         self.approximate = False
@@ -48,7 +53,6 @@ class Session:
         self.event_count = self.login_count = self.failure_count = self.payment_count = self.amount_minor = 0
         self.ips: set[bytes] = set()
         self.devices: set[bytes] = set()
-        self.add(point)
 
     def add(self, point: Point) -> None:
         """Takes one more event in."""
@@ -65,7 +69,7 @@ class Session:
         elif point.kind <= LOGIN_SUCCESS:
             self.login_count += 1
             self.failure_count += point.kind == LOGIN_FAILURE
-        ip, device = point.values[_IP], point.values[_DEVICE]
+        ip, device = point.values[_IP : _IP + KEY_BYTES], point.values[_DEVICE : _DEVICE + KEY_BYTES]
         if ip not in self.ips and ip != NO_VALUE:
             sketches.add(self.ips, ip)
         if device not in self.devices and device != NO_VALUE:
@@ -124,7 +128,8 @@ def place(sessions: list[Session], point: Point, gap_ms: int) -> Session:
             return newest
     touched = [i for i, s in enumerate(sessions) if s.start_ms - gap_ms < time_ms < s.last_ms + gap_ms]
     if not touched:
-        session = Session(point)
+        session = Session(time_ms)
+        session.add(point)
         sessions.append(session)
         sessions.sort(key=lambda s: s.start_ms)
         return session

@@ -7,7 +7,9 @@ which is a function of the set of values, merges exactly, and estimates with a r
 
 from __future__ import annotations
 
-SIZE = 64
+from typing import Final
+
+SIZE: Final = 64
 
 
 def add(values: set[bytes], value: bytes) -> None:

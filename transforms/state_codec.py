@@ -282,8 +282,7 @@ def _pack_session(session: Session) -> tuple[object, ...]:
 
 
 def _unpack_session(packed: _Session) -> Session:
-    session = Session.__new__(Session)
-    session.start_ms = packed.start_ms
+    session = Session(packed.start_ms)
     session.last_ms = packed.last_ms
     session.status = packed.status
     session.was_final = packed.was_final
