@@ -94,7 +94,7 @@ def test_sessions_that_ended_in_the_outage_were_finalized_by_inactivity_first(de
 def test_it_shows_the_report_of_what_it_leaves(demo: Demo) -> None:
     results = read_results(demo.database, read_labels(demo.directory / "labels.jsonl"))
     assert results.detection is not None
-    assert len(results.detection.attacks) == 6
+    assert len(results.detection.attacks) == 14
     assert any(attack.caught for attack in results.detection.attacks)
     out = StringIO()
     console = Console(file=out, width=tables.WIDTH, highlight=False)

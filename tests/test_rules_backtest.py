@@ -69,7 +69,7 @@ def every_score(history: History, rules: RuleSet) -> Iterator[tuple[Any, bool | 
 def messages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A quiet day and a day with attacks, a fifth of the events out of order; payments have an attribute."""
     config = SimulationConfig(
-        users=50, days=1, history_days=1, seed=23, delivery=Delivery(delayed=0.2, late=0, duplicates=0.02)
+        users=50, days=1, history_days=1, seed=24, delivery=Delivery(delayed=0.2, late=0, duplicates=0.02)
     )
     path = tmp_path_factory.mktemp("backtest") / "events.jsonl"
     lines = [wrap_line(Message(_with_trip(a.payload), a.received_ms, "")) for a in simulate(config)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import functools
 import itertools
 import json
 import re
@@ -20,29 +22,37 @@ from fraud_pipeline.simulate.people import Person, World
 from fraud_pipeline.simulate.places import CITIES, City, distance_km, flight_ms
 from fraud_pipeline.simulate.publish import Rate, SpeedUp, WallClock, wait_until
 from fraud_pipeline.simulate.scenarios import load_scenarios
-from transforms.events import DeadLetter, Envelope, Label, Login, Message, Payment
+from transforms.events import Activity, DeadLetter, Envelope, Label, Login, Message, Payment
 from transforms.parsing import parse
 
 SCENARIOS = tuple(load_scenarios())
 HOUR_MS = 3_600_000
+NEW_ACCOUNTS = {"affiliate_fraud", "bonus_abuse", "ride_collusion", "stolen_card_spree"}
+"""Scenarios whose attackers may be nobody that was known before."""
+
+
+@functools.cache
+def fully_labelled(users: int) -> list[Arrival]:
+    """All scenarios, verdicts included, without disorder."""
+    return list(simulate(orderly(users, label_events=True)))
 
 
 def orderly(users: int = 300, **settings: Any) -> SimulationConfig:
     return SimulationConfig(users=users, delivery=NO_DISORDER, **settings)
 
 
-def event_of(arrival: Arrival) -> Login | Payment | Label:
+def event_of(arrival: Arrival) -> Activity | Label:
     parsed = parse(Message(arrival.payload, arrival.received_ms, "test"))
     assert isinstance(parsed, Envelope), parsed
     return parsed.event
 
 
-def activity(arrivals: list[Arrival]) -> list[Login | Payment]:
+def activity(arrivals: list[Arrival]) -> list[Activity]:
     return [event for arrival in arrivals if not isinstance(event := event_of(arrival), Label)]
 
 
 @pytest.fixture(scope="module")
-def quiet() -> list[Login | Payment]:
+def quiet() -> list[Activity]:
     """Ordinary traffic of 600 users and 6 days, in order."""
     return activity(list(simulate(orderly(600, days=6, history_days=0, attack_rate=0.0))))
 
@@ -52,14 +62,14 @@ def people() -> dict[str, Person]:
     return {person.user_id: person for person in World(orderly(600, days=6, history_days=0)).people}
 
 
-def by_user(events: list[Login | Payment]) -> dict[str, list[Login | Payment]]:
+def by_user(events: list[Activity]) -> dict[str, list[Activity]]:
     users = defaultdict(list)
     for event in sorted(events, key=lambda event: event.event_time_ms):
         users[event.user_id].append(event)
     return users
 
 
-def nearest_city(event: Login | Payment) -> City:
+def nearest_city(event: Activity) -> City:
     latitude, longitude = event.latitude, event.longitude
     assert latitude is not None
     assert longitude is not None
@@ -79,10 +89,11 @@ def test_the_default_day_has_the_size_of_a_demo() -> None:
 
 @pytest.mark.parametrize(("users", "days", "history_days"), [(1, 1, 0), (2, 3, 1), (37, 2, 0)])
 def test_any_number_of_users_and_days(users: int, days: int, history_days: int) -> None:
-    config = SimulationConfig(users=users, days=days, history_days=history_days, seed=3)
+    config = SimulationConfig(users=users, days=days, history_days=history_days, seed=3, label_events=True)
     arrivals = list(simulate(config))
 
-    assert {event_of(a).user_id for a in arrivals if a.kind == "event"} <= {f"u-{i:07d}" for i in range(users)}
+    quiet = simulate(dataclasses.replace(config, attack_rate=0))
+    assert {event_of(a).user_id for a in quiet if a.kind == "event"} <= {f"u-{i:07d}" for i in range(users)}
     assert {arrival.label.scenario for arrival in arrivals if arrival.label} == set(SCENARIOS)
 
 
@@ -101,7 +112,7 @@ def test_ordinary_traffic_and_its_disorder_stay_as_they_are_whatever_the_attacks
     assert not Counter(a.payload for a in without) - Counter(a.payload for a in with_attacks)
 
 
-def test_sessions_are_a_handful_of_events_one_to_three_times_a_day(quiet: list[Login | Payment]) -> None:
+def test_sessions_are_a_handful_of_events_one_to_three_times_a_day(quiet: list[Activity]) -> None:
     sizes = []
     for events in by_user(quiet).values():
         size = 1
@@ -118,7 +129,7 @@ def test_sessions_are_a_handful_of_events_one_to_three_times_a_day(quiet: list[L
     assert max(sizes) < 60
 
 
-def test_people_sleep_at_night_in_their_own_time_zone(quiet: list[Login | Payment], people: dict[str, Person]) -> None:
+def test_people_sleep_at_night_in_their_own_time_zone(quiet: list[Activity], people: dict[str, Person]) -> None:
     for countries in (("GB", "DE", "FR", "ES", "IT"), ("US", "CA"), ("IN", "JP", "AU", "SG")):
         hours: Counter[int] = Counter()
         for event in quiet:
@@ -130,7 +141,7 @@ def test_people_sleep_at_night_in_their_own_time_zone(quiet: list[Login | Paymen
         assert evening > 5 * night, (countries, hours)
 
 
-def test_weekends_start_later(quiet: list[Login | Payment], people: dict[str, Person]) -> None:
+def test_weekends_start_later(quiet: list[Activity], people: dict[str, Person]) -> None:
     early: dict[bool, list[bool]] = {True: [], False: []}
     for event in quiet:
         local_ms = event.event_time_ms + people[event.user_id].city.utc_offset_minutes * 60_000
@@ -140,7 +151,7 @@ def test_weekends_start_later(quiet: list[Login | Payment], people: dict[str, Pe
     assert statistics.mean(early[False]) > 1.5 * statistics.mean(early[True])
 
 
-def test_households_share_an_address(quiet: list[Login | Payment], people: dict[str, Person]) -> None:
+def test_households_share_an_address(quiet: list[Activity], people: dict[str, Person]) -> None:
     users_by_ip = defaultdict(set)
     for event in quiet:
         users_by_ip[event.ip].add(event.user_id)
@@ -152,7 +163,7 @@ def test_households_share_an_address(quiet: list[Login | Payment], people: dict[
         assert {people[user].household for user in users_by_ip[ip]} == {homes[ip]}
 
 
-def test_mobile_addresses_change_and_some_lines_have_ipv6(quiet: list[Login | Payment]) -> None:
+def test_mobile_addresses_change_and_some_lines_have_ipv6(quiet: list[Activity]) -> None:
     addresses = defaultdict(set)
     for event in quiet:
         if event.ip is not None and event.ip.startswith("248."):
@@ -162,7 +173,7 @@ def test_mobile_addresses_change_and_some_lines_have_ipv6(quiet: list[Login | Pa
     assert 0.03 < statistics.mean(":" in (event.ip or "") for event in quiet) < 0.4
 
 
-def test_travellers_fly_at_the_speed_of_planes(quiet: list[Login | Payment], people: dict[str, Person]) -> None:
+def test_travellers_fly_at_the_speed_of_planes(quiet: list[Activity], people: dict[str, Person]) -> None:
     flights = 0
     for user, events in by_user(quiet).items():
         if people[user].uses_vpn:
@@ -178,7 +189,7 @@ def test_travellers_fly_at_the_speed_of_planes(quiet: list[Login | Payment], peo
     assert flights > 20
 
 
-def test_phones_payees_and_cards_are_new_once_in_a_while(quiet: list[Login | Payment]) -> None:
+def test_phones_payees_and_cards_are_new_once_in_a_while(quiet: list[Activity]) -> None:
     users = by_user(quiet)
     late = orderly(600, days=6, history_days=0).begin_ms + 3 * DAY_MS
     for field, least in (("device_id", 10), ("payee_id", 20), ("card_id", 5)):
@@ -190,7 +201,7 @@ def test_phones_payees_and_cards_are_new_once_in_a_while(quiet: list[Login | Pay
         assert newcomers >= least, field
 
 
-def test_everybody_spends_in_their_own_way(quiet: list[Login | Payment], people: dict[str, Person]) -> None:
+def test_everybody_spends_in_their_own_way(quiet: list[Activity], people: dict[str, Person]) -> None:
     means = {}
     for user, events in by_user(quiet).items():
         amounts = [
@@ -298,13 +309,16 @@ def test_clients_write_times_in_several_ways() -> None:
 
 def attacks_of(
     scenario: str, intensity: float, count: int = 12, users: int = 400
-) -> tuple[dict[str, list[Login | Payment]], list[Login | Payment]]:
+) -> tuple[dict[str, list[Activity]], list[Activity]]:
     """Events of a scenario's attacks by attack id, and the ordinary ones."""
-    config = orderly(users, attack_rate=0, attacks={scenario: AttackPlan(count, intensity)})
+    verdicts = scenario == "chargeback_fraud"
+    plan = {scenario: AttackPlan(count, intensity)}
     attacks, others = defaultdict(list), []
-    for arrival in simulate(config):
+    for arrival in simulate(orderly(users, attack_rate=0, attacks=plan, label_events=verdicts)):
         event = event_of(arrival)
-        assert not isinstance(event, Label)
+        if isinstance(event, Label):
+            assert verdicts
+            continue
         if arrival.label is None:
             others.append(event)
         else:
@@ -321,7 +335,7 @@ def test_each_scenario_plays_as_often_and_as_loud_as_asked(scenario: str, intens
 
     assert len(attacks) == 5
     assert min(event.event_time_ms for events in attacks.values() for event in events) >= first_day_ms
-    for events in attacks.values():
+    for events in () if scenario in NEW_ACCOUNTS else attacks.values():
         victims = {event.user_id for event in events}
         past = [event for event in others if event.user_id in victims and event.event_time_ms < first_day_ms]
         assert past, "a victim has a history"
@@ -340,7 +354,7 @@ def test_no_attacks_where_none_are_wanted(plan: dict[str, Any]) -> None:
 
 def test_by_default_there_are_careful_attacks_and_loud_ones_of_each_scenario() -> None:
     intensities = defaultdict(set)
-    for arrival in simulate(orderly(1000)):
+    for arrival in fully_labelled(1500):
         if arrival.label is not None:
             intensities[arrival.label.scenario].add(arrival.label.intensity)
 
@@ -490,8 +504,9 @@ def test_attackers_do_not_stand_out_by_form() -> None:
         assert document.get("merchant_id") is None or document["merchant_id"] in merchants
         attack = arrival.label is not None
         totals[attack] += 1
-        shapes[attack]["fields"][f"{document['event_type']}: {', '.join(document)}"] += 1
-        for name, value in document.items():
+        names = ", ".join([*document, *document.get("attributes", {})])
+        shapes[attack]["fields"][f"{document['event_type']}: {names}"] += 1
+        for name, value in [*document.items(), *document.pop("attributes", {}).items()]:
             if name == "ip":
                 shape = value.split(".")[0].split(":")[0]
             elif name in ("user_agent", "country", "currency", "outcome", "event_type"):
@@ -519,7 +534,7 @@ def test_verdicts_follow_only_when_asked_for() -> None:
 
 def test_verdicts_come_later_and_are_about_events_of_the_traffic() -> None:
     events, labels, frauds = {}, [], set()
-    for arrival in simulate(orderly(800, label_events=True)):
+    for arrival in fully_labelled(1500):
         event = event_of(arrival)
         if isinstance(event, Label):
             labels.append(event)
@@ -531,12 +546,15 @@ def test_verdicts_come_later_and_are_about_events_of_the_traffic() -> None:
 
     assert {label.source for label in labels} == {"chargeback", "analyst", "customer"}
     assert {label.is_fraud for label in labels} == {True, False}
+    honest = [label for label in labels if label.target_event_id not in frauds]
+    assert all(label.is_fraud for label in labels if label.target_event_id in frauds)
+    assert 0 < sum(label.is_fraud for label in honest) < 0.01 * len(events), "honest customers dispute a few payments"
     for label in labels:
         target = events[label.target_event_id]
-        assert label.is_fraud == (target.event_id in frauds)
         assert (label.user_id, label.target_event_time_ms) == (target.user_id, target.event_time_ms)
         assert label.event_time_ms > target.event_time_ms
-        assert label.merchant_id == getattr(target, "merchant_id", None)
+        for name in ("merchant_id", "card_id", "device_id", "ip", "payee_id"):
+            assert getattr(label, name) == getattr(target, name, None)
         assert label.source != "chargeback" or isinstance(target, Payment)
 
 

@@ -12,7 +12,7 @@ from fraud_pipeline.simulate.config import Delivery
 from fraud_pipeline.simulate.drafts import LUCK_BITS, Attack, Draft
 from fraud_pipeline.simulate.malformed import malform
 from fraud_pipeline.simulate.wire import encode
-from transforms.events import Label, Login, Payment
+from transforms.events import Claim, Event, Login, Payment, Signup
 
 TRANSIT_MS = 50
 """How long an undisturbed message takes."""
@@ -127,9 +127,13 @@ def _between(rng: Random, low_ms: int, high_ms: int) -> int:
     return int(low_ms * math.exp(rng.random() * math.log(high_ms / low_ms)))
 
 
-def _contradict(rng: Random, event: Login | Payment | Label) -> Login | Payment | Label:
+def _contradict(rng: Random, event: Event) -> Event:
     if isinstance(event, Login):
         return msgspec.structs.replace(event, outcome="failure" if event.outcome == "success" else "success")
     if isinstance(event, Payment):
         return msgspec.structs.replace(event, amount_minor=event.amount_minor * 10 + rng.randrange(10))
+    if isinstance(event, Signup):
+        return msgspec.structs.replace(event, referrer_id="r-" + event.event_id[2:])
+    if isinstance(event, Claim):
+        return msgspec.structs.replace(event, promotion_id=event.promotion_id + "-b")
     return msgspec.structs.replace(event, is_fraud=not event.is_fraud)

@@ -6,13 +6,13 @@ import heapq
 from collections.abc import Iterable, Iterator
 from random import Random
 
-from fraud_pipeline.simulate import attacks, sessions
+from fraud_pipeline.simulate import attacks, gatherings, sessions, stage
 from fraud_pipeline.simulate.config import SimulationConfig
 from fraud_pipeline.simulate.delivery import Arrival, Postman
 from fraud_pipeline.simulate.drafts import Draft
 from fraud_pipeline.simulate.people import World
 from fraud_pipeline.simulate.scenarios import load_scenarios
-from fraud_pipeline.simulate.verdicts import verdict
+from fraud_pipeline.simulate.verdicts import verdicts
 
 
 def simulate(config: SimulationConfig) -> Iterator[Arrival]:
@@ -36,7 +36,8 @@ def _run(config: SimulationConfig, schedule: attacks.AttackSchedule) -> Iterator
         agenda = sorted(
             (start_ms, index, number) for index, own in enumerate(starts) for number, start_ms in enumerate(own)
         )
-        mail.send(attacks.play(world, day, schedule.on_day(day), starts, taken))
+        mail.send(gatherings.on_day(rng, world, day, starts))
+        mail.send(stage.play(world, schedule.on_day(day), starts, taken))
         for start_ms, index, number in agenda:
             yield from mail.arrived_before(start_ms)
             mail.send(sessions.session(rng, world, world.people[index], day, number, start_ms))
@@ -56,8 +57,7 @@ class _Mail:
         for draft in drafts:
             self._post(draft)
             if self._rng is not None:
-                label = verdict(self._rng, draft)
-                if label is not None:
+                for label in verdicts(self._rng, draft):
                     self._post(label)
 
     def _post(self, draft: Draft) -> None:

@@ -17,6 +17,8 @@ _json = msgspec.json.encode
 _REQUIRED = {
     "login": ("event_id", "event_type", "user_id", "event_time", "outcome"),
     "payment": ("event_id", "event_type", "user_id", "event_time", "amount_minor", "currency"),
+    "signup": ("event_id", "event_type", "user_id", "event_time"),
+    "claim": ("event_id", "event_type", "user_id", "event_time", "promotion_id"),
     "label": ("event_id", "event_type", "user_id", "event_time", "target_event_id", "is_fraud"),
 }
 

@@ -109,6 +109,11 @@ def hosting_address(rng: Random, country: str) -> str:
     return _ipv4(rng, _HOSTING, country, 0, rng.getrandbits(2))
 
 
+def office_address(rng: Random, country: str) -> str:
+    """The one address that an office, a school or a campus shows to the world."""
+    return f"{_PUBLIC}.{_COUNTRY_INDEX[country] * 8 + 1}.{rng.getrandbits(8)}.{rng.getrandbits(3) + 1}"
+
+
 def ipv6_prefix(rng: Random) -> str:
     """A household's /64."""
     bits = rng.getrandbits(30)
@@ -142,6 +147,11 @@ def origin_in(rng: Random, city: City, ip: str, spread_degrees: float = 0.06) ->
         longitude=round(city.longitude + (rng.random() - 0.5) * spread_degrees, 4),
         utc_offset_minutes=city.utc_offset_minutes,
     )
+
+
+def known_anonymizers() -> list[str]:
+    """Networks that a list of anonymizers would hold: three of four data centres', as no list is complete."""
+    return [f"{_HOSTING}.{index * 8}.{third}.0/24" for index in range(len(COUNTRIES)) for third in range(3)]
 
 
 def _ipv4(rng: Random, first: int, country: str, block: int, third: int) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from random import Random
 
-from fraud_pipeline.simulate import spending
+from fraud_pipeline.simulate import rides, spending
 from fraud_pipeline.simulate.config import DAY_MS
-from fraud_pipeline.simulate.drafts import Draft, login
+from fraud_pipeline.simulate.drafts import Draft, claim, login, signup, with_attributes
 from fraud_pipeline.simulate.network import (
     Device,
     Origin,
@@ -23,11 +23,17 @@ from fraud_pipeline.simulate.network import (
     origin_in,
     public_address,
 )
-from fraud_pipeline.simulate.people import Person, Trip, World, poisson
+from fraud_pipeline.simulate.people import Joining, Person, Trip, World, poisson
 from fraud_pipeline.simulate.places import CITIES, MINUTE_MS, City, flight_ms
 
-KINDS = ("check", "shop", "small", "transfer", "bills")
-"""Kinds of session: a look at the account; purchases; tiny ones (a ride, a game); money to people; bills."""
+KINDS = ("check", "shop", "small", "transfer", "bills", "ride", "claim")
+"""What people do in a session: look at the account; shop; buy tiny things (a game); send money; pay bills; ride;
+claim a promotion."""
+
+PROMOTIONS = ("spring-sale", "refer-a-friend", "free-delivery", "cashback-5")
+WELCOME = "welcome-10"
+ATTRIBUTION_MS = 7 * DAY_MS
+"""How long a newcomer's client repeats who brought them, as the attribute `referrer_id`."""
 
 LONGEST_GAP_MS = 285_000
 _HOUR_MS = 60 * MINUTE_MS
@@ -59,6 +65,8 @@ def plan_day(rng: Random, world: World, person: Person, day: int) -> list[int]:
         place = person.city_at(day_ms + DAY_MS // 2) or person.city
         hour = rng.gauss(mean, deviation) - person.early_hours - place.utc_offset_minutes / 60
         starts.append(day_ms + int(hour * _HOUR_MS) % DAY_MS)
+    if person.joining is not None and 0 <= person.joined_ms - day_ms < DAY_MS:
+        starts.append(person.joined_ms)
     starts.sort()
     return starts
 
@@ -79,7 +87,18 @@ def session(rng: Random, world: World, person: Person, day: int, number: int, st
         return []
     device, is_new = _device(rng, person, city)
     origin = _origin(rng, person, device, city, start_ms)
-    drafts, time_ms = _sign_in(rng, person, device, is_new, origin, start_ms)
+    joining = person.joining
+    time_ms: int | None
+    if joining is not None and not person.busy_until_ms:
+        if joining.device is not None:
+            device = joining.device
+        if joining.ip is not None:
+            origin = origin_in(rng, city, joining.ip)
+        drafts, time_ms = _join(rng, person, joining, device, origin, start_ms)
+    elif joining is not None and not joining.stays:
+        return []
+    else:
+        drafts, time_ms = _sign_in(rng, person, device, is_new, origin, start_ms)
     if time_ms is not None:
         _use(rng, world, person, device, origin, city, time_ms, drafts)
         while drafts and rng.random() < 0.35:
@@ -87,7 +106,19 @@ def session(rng: Random, world: World, person: Person, day: int, number: int, st
             _use(rng, world, person, device, origin, city, time_ms, drafts)
     if drafts:
         person.busy_until_ms = drafts[-1].event.event_time_ms
+    if joining is not None and joining.referrer_id is not None and start_ms - person.joined_ms < ATTRIBUTION_MS:
+        return [with_attributes(draft, {"referrer_id": joining.referrer_id}) for draft in drafts]
     return drafts
+
+
+def _join(
+    rng: Random, person: Person, joining: Joining, device: Device, origin: Origin, time_ms: int
+) -> tuple[list[Draft], int]:
+    drafts = [signup(rng, person.user_id, time_ms, device, origin, referrer_id=joining.referrer_id)]
+    if rng.random() < 0.6:
+        time_ms += _gap(rng, 60)
+        drafts.append(claim(rng, person.user_id, time_ms, device, origin, promotion_id=WELCOME))
+    return drafts, time_ms
 
 
 def _trip(rng: Random, home: City, day_ms: int) -> Trip:
@@ -170,12 +201,14 @@ def _use(
             drafts.append(login(rng, person.user_id, time_ms, device, origin, success=True))
         return
     if kind == "shop":
+        merchant = spending.choose_merchant(rng, world, person, country)
         for _ in range(1 + int(3 * rng.random() ** 1.5)):
             time_ms += _gap(rng, 70)
             dollars = spending.usual_dollars(rng, person)
             if rng.random() < 0.008:
                 dollars *= rng.uniform(5, 20)
-            merchant = spending.choose_merchant(rng, world, person, country)
+            if rng.random() < 0.4:
+                merchant = spending.choose_merchant(rng, world, person, country)
             drafts.append(
                 spending.purchase(
                     rng,
@@ -207,6 +240,15 @@ def _use(
                     dollars=math.exp(rng.gauss(1.1, 0.5)),
                 )
             )
+    elif kind == "ride":
+        card_id = spending.choose_card(rng, person)
+        for _ in range(1 + (rng.random() < 0.15)):
+            time_ms += _gap(rng, 60)
+            drafts.append(rides.ordinary_ride(rng, world, person, time_ms, device, origin, city, card_id))
+    elif kind == "claim":
+        time_ms += _gap(rng, 60)
+        promotion_id = PROMOTIONS[int(rng.random() ** 2 * len(PROMOTIONS))]
+        drafts.append(claim(rng, person.user_id, time_ms, device, origin, promotion_id=promotion_id))
     else:
         bills = kind == "bills"
         for _ in range(2 + int(4 * rng.random()) if bills else 1 + (rng.random() < 0.25)):

@@ -7,7 +7,7 @@ from random import Random
 
 from fraud_pipeline.simulate.drafts import Attack, Draft, payment
 from fraud_pipeline.simulate.network import Device, Origin, token
-from fraud_pipeline.simulate.people import Merchant, Person, World
+from fraud_pipeline.simulate.people import MERCHANTS_PER_COUNTRY, Merchant, Person, World
 from fraud_pipeline.simulate.places import CURRENCY_OF
 
 _MOST_PAYEES = 12
@@ -30,7 +30,8 @@ def choose_merchant(rng: Random, world: World, person: Person, country: str) -> 
     if country == person.city.country and rng.random() < 0.75:
         favourites = person.favourites
         return merchants[favourites[int(rng.random() ** 2 * len(favourites))]]
-    return merchants[int(rng.random() * len(merchants))]
+    count = MERCHANTS_PER_COUNTRY if rng.random() > 0.02 else len(merchants)
+    return merchants[int(rng.random() * count)]
 
 
 def choose_payee(rng: Random, person: Person) -> str:

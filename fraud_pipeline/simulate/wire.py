@@ -11,7 +11,7 @@ import msgspec
 from fraud_pipeline.simulate.config import DAY_MS
 from fraud_pipeline.simulate.drafts import Draft
 from fraud_pipeline.simulate.network import EPOCH_MS, UTC_Z
-from transforms.events import Event, Label, Login, Payment
+from transforms.events import Claim, Event, Label, Login, Payment, Signup
 
 _encode = msgspec.json.Encoder().encode
 _TIMES = {"event_time_ms": "event_time", "target_event_time_ms": "target_event_time"}
@@ -21,7 +21,7 @@ def _names(kind: type[Event]) -> tuple[tuple[str, str | None], ...]:
     return tuple((name, _TIMES.get(name)) for name in kind.__struct_fields__)
 
 
-_FIELDS = {kind: (kind.__struct_config__.tag, _names(kind)) for kind in (Login, Payment, Label)}
+_FIELDS = {kind: (kind.__struct_config__.tag, _names(kind)) for kind in (Login, Payment, Signup, Claim, Label)}
 
 
 def encode(draft: Draft) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from fraud_pipeline.simulate.attacks import Scenario, Stage
+from fraud_pipeline.simulate.attacks import Scenario
 from fraud_pipeline.simulate.network import token
 from fraud_pipeline.simulate.spending import usual_dollars
+from fraud_pipeline.simulate.stage import Stage
 
 
 def _play(stage: Stage) -> None:

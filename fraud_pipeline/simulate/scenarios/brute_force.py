@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fraud_pipeline.simulate.attacks import Scenario, Stage
+from fraud_pipeline.simulate.attacks import Scenario
+from fraud_pipeline.simulate.stage import Stage
 
 
 def _play(stage: Stage) -> None:

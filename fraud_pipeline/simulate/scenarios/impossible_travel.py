@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from fraud_pipeline.simulate.attacks import Scenario, Stage
+from fraud_pipeline.simulate.attacks import Scenario
 from fraud_pipeline.simulate.people import Person
 from fraud_pipeline.simulate.places import CITIES, distance_km
 from fraud_pipeline.simulate.spending import usual_dollars
+from fraud_pipeline.simulate.stage import Stage
 
 _HOUR_MS = 3_600_000
 _FAR_KM = 3_000

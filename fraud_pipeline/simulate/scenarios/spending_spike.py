@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from fraud_pipeline.simulate.attacks import Scenario, Stage
+from fraud_pipeline.simulate.attacks import Scenario
 from fraud_pipeline.simulate.network import origin_in
 from fraud_pipeline.simulate.people import Person
+from fraud_pipeline.simulate.stage import Stage
 
 
 def _suits(person: Person) -> bool:
