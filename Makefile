@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-emulators test check format lint types laws bench lock clean
+.PHONY: help setup compile uncompile demo demo-emulators test check format lint types laws bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -23,6 +23,12 @@ help: ## list the targets
 	@touch $@
 
 setup: .venv/.done ## make the environment from the locked versions
+
+compile: .venv/.done ## compile the aggregation to C, in place, for speed (needs a C compiler; make uncompile undoes it)
+	FRAUD_PIPELINE_COMPILE=1 $(BIN)/python setup.py --quiet build_ext --inplace
+
+uncompile: ## run the aggregation's sources again
+	rm -f transforms/*.so *__mypyc*.so
 
 demo: .venv/.done ## simulate a day of traffic, run the job on it, show what it caught
 	$(BIN)/fraud-pipeline demo
