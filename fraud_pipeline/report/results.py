@@ -166,7 +166,8 @@ ORDER BY retracted, provisional DESC, trigger DESC"""
 _PANES = """
 SELECT pane, COUNT(*) AS n
 FROM (SELECT DISTINCT user_id, session_start, session_end, pane, pane_index FROM session_rollups) AS rollup
-GROUP BY pane"""
+GROUP BY pane
+ORDER BY pane"""
 
 _FIRST_ACTIONS = """
   SELECT user_id, event_id, event_time, action
@@ -187,7 +188,8 @@ SELECT
 FROM latest_scores AS latest
 LEFT JOIN ({_FIRST_ACTIONS}) AS answer
   ON answer.event_time = latest.event_time AND answer.user_id = latest.user_id AND answer.event_id = latest.event_id
-GROUP BY latest.action"""
+GROUP BY latest.action
+ORDER BY latest.action"""
 
 _DECISIONS = f"""
 SELECT
