@@ -40,11 +40,17 @@ class Buckets:
 
     __slots__ = ("cells", "newest", "totals", "width_ms")
 
-    def __init__(self, window_ms: int) -> None:
+    def __init__(
+        self,
+        window_ms: int,
+        newest: int = -PER_WINDOW,
+        totals: list[int] | None = None,
+        cells: array[int] | None = None,
+    ) -> None:
         self.width_ms = window_ms // PER_WINDOW
-        self.newest = -PER_WINDOW
-        self.totals = [0] * FIELDS
-        self.cells = _EMPTY_RING[:]
+        self.newest = newest
+        self.totals = [0] * FIELDS if totals is None else totals
+        self.cells = _EMPTY_RING[:] if cells is None else cells
 
     def add(self, time_ms: int, kind: int, amount_minor: int) -> None:
         """Counts an event."""

@@ -36,7 +36,7 @@ from transforms.points import (
     Point,
     Points,
 )
-from transforms.recency import Recency
+from transforms.recency import Recency, shift_down
 
 WINDOWS_MS: Final = tuple(seconds * 1_000 for seconds in WINDOW_SECONDS.values())
 LONGEST_MS: Final = WINDOWS_MS[-1]
@@ -302,7 +302,7 @@ class History:
         self.points.drop_front(n)
         self.recency.drop_front(n)
         gone = bisect_left(self.peaks, n)
-        self.peaks = bytearray([position - n for position in bytes(self.peaks[gone:])])
+        self.peaks = self.peaks[gone:].translate(shift_down(n))
         del self.peak_amounts[:gone]
 
     def _give_up_oldest(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import compress
 from operator import gt
 from typing import Final
@@ -173,7 +174,7 @@ class Recency:
             for entry in range(len(self.dims) - 1, self.closed - 1, -1):
                 if self.last[entry] < n:
                     self._delete(entry, entry + 1)
-        shift = bytes(n) + bytes(range(256 - n))
+        shift = shift_down(n)
         self.last = self.last.translate(shift)
         self.own = self.own.translate(shift)
 
@@ -188,6 +189,12 @@ class Recency:
         while at & 3 and at >= 0:
             at = keys.find(key, at + 1, end)
         return at >> 2
+
+
+@lru_cache(maxsize=256)
+def shift_down(n: int) -> bytes:
+    """A table for `translate` that takes `n` off positions; those below become 0."""
+    return bytes(n) + bytes(range(256 - n))
 
 
 def _count(dims: bytes | bytearray, begin: int, end: int, counts: list[int]) -> None:

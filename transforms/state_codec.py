@@ -23,7 +23,7 @@ from transforms.sessions import Session
 from transforms.user_state import UserState
 
 VERSION = 2
-"""Format 1 was never in a release."""
+"""Format 1, that of 0.1.0, is not read."""
 
 if sys.byteorder != "little":
     raise ImportError("state is stored little-endian: run workers on x86-64 or ARM64")
@@ -258,9 +258,8 @@ def _bytes_array(data: bytes | bytearray) -> NDArray[np.uint8]:
 def _unpack_buckets(packed: tuple[int, list[int], bytes] | None, window_ms: int) -> Buckets | None:
     if packed is None:
         return None
-    buckets = Buckets(window_ms)
-    buckets.newest, buckets.totals, buckets.cells = packed[0], packed[1], array("q", packed[2])
-    return buckets
+    newest, totals, cells = packed
+    return Buckets(window_ms, newest, totals, array("q", cells))
 
 
 def _pack_session(session: Session) -> tuple[object, ...]:
