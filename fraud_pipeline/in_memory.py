@@ -17,7 +17,6 @@ from transforms.entity_keys import EntityKeys, hash_of
 from transforms.entity_machine import EntityMachine
 from transforms.entity_state import EntityState
 from transforms.events import Envelope, Label
-from transforms.features import FEATURES
 from transforms.records import FeatureRecord, Score
 from transforms.rules import RuleErrorHandler, RuleSet
 from transforms.scoring import score
@@ -49,20 +48,9 @@ def records(
         by_user[envelope.event.user_id].append(envelope)
     aggregation = Aggregation(config or AggregationConfig())
     for own in by_user.values():
-        of_entities = {envelope.event.event_id: envelope for envelope in reversed(own)}
         for record in aggregation.backfill(own):
             if isinstance(record, FeatureRecord):
-                yield _with_entities(record, of_entities[record.event.event_id])
-
-
-def _with_entities(record: FeatureRecord, envelope: Envelope) -> FeatureRecord:
-    if len(record.features) > len(FEATURES):
-        return record
-    return msgspec.structs.replace(
-        record,
-        features=(*record.features, *envelope.entity_features),
-        approximate=record.approximate or envelope.entity_approximate,
-    )
+                yield record
 
 
 def enriched(envelopes: Iterable[Envelope], entities: EntityConfig = DEFAULT_ENTITIES) -> list[Envelope]:
