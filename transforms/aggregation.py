@@ -188,11 +188,7 @@ class Aggregation:
 
     def _log_event(self, state: UserState, log: Log, envelope: Envelope) -> None:
         if state.log_count < self.config.max_log_events:
-            # As an array, which is made faster than the struct of the same bytes.
-            entry = (envelope.event, envelope.received_ms, envelope.digest)
-            if envelope.entity_features:
-                entry += (envelope.entity_features, envelope.entity_approximate)  # type: ignore[assignment]
-            log.append(encode_entry(entry))
+            log.append(encode_entry(envelope))
             state.log_count += 1
         else:
             state.log_overflow = True
