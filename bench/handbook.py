@@ -39,6 +39,7 @@ from transforms.events import Message
 from transforms.features import FEATURES
 from transforms.message_lines import wrap_line
 from transforms.records import Score
+from transforms.rule_file import load_rules
 
 TOLERANCE = 1e-6
 DAY_MS = 86_400_000
@@ -54,6 +55,17 @@ entities:
       delayed_payment_count: {delay: 7d, windows: [1d, 7d, 30d]}
       fraud_share: {delay: 7d, windows: [1d, 7d, 30d]}
 """
+
+RULES = """
+rules:
+  - id: large_payment
+    description: A payment far above what customers spend.
+    severity: low
+    weight: 0.1
+    reason_code: LARGE_PAYMENT
+    when: amount_minor > 100000
+"""
+"""Rules that name no entity: those that ship name more entities than are declared here."""
 
 COLUMNS = {
     f"{who}_{what}_{days}DAY_WINDOW": (feature.format(days=days), unit)
@@ -186,7 +198,9 @@ def graph_features(
     _WANTED.clear()
     _WANTED.update(wanted)
     _FOUND.clear()
-    config = PipelineConfig(entities=entities, gap_seconds=gap_seconds)
+    config = PipelineConfig(
+        entities=entities, gap_seconds=gap_seconds, rules=load_rules(RULES, "handbook", entities=entities)
+    )
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "events.jsonl"
         ordered = sorted(messages(rows), key=lambda message: message.received_ms)
