@@ -17,8 +17,7 @@ COMPILED = (
     "sketches",
     "user_state",
 )
-"""Modules of `transforms` that `make compile` turns into C, by mypyc. They are the same sources; without it, Python runs
-them."""
+"""Modules of `transforms` that `make compile` turns into C, by mypyc: the same sources, which Python runs otherwise."""
 
 
 def extensions() -> list[Extension]:

@@ -9,7 +9,6 @@ from hypothesis import settings
 
 from fraud_pipeline.emulators import bigquery as bigquery_emulator
 
-
 # A busy machine is no failure.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
