@@ -194,6 +194,9 @@ def graph_features(
       bounded: True for the batch path, False for the streaming one.
       max_ticks: bundles of the stream.
       gap_seconds: silence that ends a session.
+
+    Raises:
+      InterruptedError: a signal stopped the job.
     """
     _WANTED.clear()
     _WANTED.update(wanted)
@@ -206,9 +209,13 @@ def graph_features(
         ordered = sorted(messages(rows), key=lambda message: message.received_ms)
         path.write_bytes(b"".join(wrap_line(message) + b"\n" for message in ordered))
         if bounded:
-            job.backfill([str(path)], _Collect(), config)
+            code = job.backfill([str(path)], _Collect(), config)
         else:
-            job.replay([str(path)], _Collect(), config, replay_options=ReplayOptions(max_ticks=max_ticks, stalls=()))
+            code = job.replay(
+                [str(path)], _Collect(), config, replay_options=ReplayOptions(max_ticks=max_ticks, stalls=())
+            )
+    if code:
+        raise InterruptedError(f"the job was stopped, exit code {code}; run it to its end")
     names = [feature.name for feature in (*FEATURES, *entities.features)]
     return {t: (dict(zip(names, found, strict=True)), rough) for t, (_, found, rough) in _FOUND.items()}
 
