@@ -226,7 +226,8 @@ def compare(ours: Mapping[int, tuple[dict[str, Any], bool]], book: Mapping[int, 
     Raises:
       KeyError: a payment wasn't scored.
     """
-    wrong, values, worst, wrong_count = [], 0, 0.0, 0
+    wrong: list[tuple[int, str, float | None, float]] = []
+    values, worst, wrong_count = 0, 0.0, 0
     for transaction, expected in book.items():
         found, _ = ours[transaction]
         for column, theirs in expected.items():
