@@ -101,6 +101,7 @@ def _sequence(event: Activity, before: Sequence[Activity]) -> dict[str, Any]:
         "is_new_device": _is_new(event, "device_id", history),
         "is_new_country": _is_new(event, "country", history),
         "is_new_payee": _is_new(event, "payee_id", history),
+        "is_new_merchant": _is_new(event, "merchant_id", history),
         "failures_in_a_row": _failures_at_the_end(upto),
         "failures_before_login": 0,
         "seconds_since_login": None,

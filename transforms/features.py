@@ -121,7 +121,10 @@ _SEQUENCE = [
         )
         for name, what in (("ip", "IP address"), ("device", "device"), ("country", "country"))
     ],
-    Feature("is_new_payee", "bool", "yes/no", "The payee is given and not seen in the user's last 30 days."),
+    *[
+        Feature(f"is_new_{name}", "bool", "yes/no", f"The {name} is given and not seen in the user's last 30 days.")
+        for name in ("payee", "merchant")
+    ],
     Feature(
         "failures_in_a_row",
         "int",
