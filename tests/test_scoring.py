@@ -150,14 +150,6 @@ ATTACKS: dict[str, tuple[list[Activity], list[Activity]]] = {
         [login(0), login(HOUR, **FAR)],
         [login(0), login(12 * HOUR, **FAR)],
     ),
-    "spending_spike_over_history": (
-        [payment(0, 55_000, merchant_id="m1")],
-        [payment(0, 40_000, merchant_id="m1"), payment(MINUTE, 55_000, payee_id="landlord")],
-    ),
-    "spending_spike_new_device": (
-        [login(0, device_id="burner"), payment(MINUTE, 16_000)],
-        [login(0), payment(MINUTE, 16_000)],
-    ),
     "card_testing_burst": (
         [login(-MINUTE, device_id="burner"), *[payment(i * MINUTE, 100) for i in range(5)]],
         [login(-MINUTE), *[payment(i * 30 * SECOND, 100) for i in range(19)]],
