@@ -12,8 +12,8 @@ from bench.compiled import Copy
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler to compile with")
 def test_compiled_modules_pass_the_aggregations_tests(tmp_path: Path) -> None:
-    """In a copy of the checkout: compiles as `make compile` does, then runs goldens, bytes of state and the lockstep with
-    the oracle there."""
+    """In a copy of the checkout: compiles as `make compile` does, runs goldens, bytes of state, the lockstep with the
+    oracle."""
     copy = Copy(tmp_path)
     where = copy.python("-c", "import transforms.history as h; print(h.__file__)").strip()
     assert where.startswith(str(tmp_path))
