@@ -84,7 +84,12 @@ MUTATIONS = (
         "start = bisect_right(times, time_ms - width, 0, start - 1)",
         "start = bisect_left(times, time_ms - width, 0, start - 1)",
     ),
-    Mutation("the 30 days are 29", HISTORY, "LONGEST_MS = WINDOWS_MS[-1]", "LONGEST_MS = WINDOWS_MS[-1] - 86_400_000"),
+    Mutation(
+        "the 30 days are 29",
+        HISTORY,
+        "LONGEST_MS: Final = WINDOWS_MS[-1]",
+        "LONGEST_MS: Final = WINDOWS_MS[-1] - 86_400_000",
+    ),
     Mutation("late events change nothing that was said", HISTORY, "                    points.mark_changed()", "pass"),
     Mutation(
         "what was new at a login is never judged anew",
