@@ -90,14 +90,14 @@ MUTATIONS = (
         "LONGEST_MS: Final = WINDOWS_MS[-1]",
         "LONGEST_MS: Final = WINDOWS_MS[-1] - 86_400_000",
     ),
-    Mutation("late events change nothing that was said", HISTORY, "                    points.mark_changed()", "pass"),
+    Mutation("late events change nothing that was said", HISTORY, "points.mark_changed()", "pass"),
     Mutation(
         "what was new at a login is never judged anew",
         HISTORY,
         "login_changed_ms = p.time_ms if points.flags[-1] != p.flags else NEVER_MS",
         "pass",
     ),
-    Mutation("values stay hidden when events are taken back", RECENCY, "                    dims[hidden] = d", "pass"),
+    Mutation("values stay hidden when events are taken back", RECENCY, "dims[hidden] = d", "pass"),
     Mutation("the codec forgets what was emitted", CODEC, "        session.emitted,\n", "        [],\n"),
     Mutation("the codec forgets what is to be corrected", CODEC, "        state.disorder_ms,\n", "        None,\n"),
     Mutation(
