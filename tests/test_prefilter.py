@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_pipeline.backtest.expressions import Call, Literal, Name, Opaque, Operation, parse, unparse
 from fraud_pipeline.backtest.prefilter import Columns, prefilter
 from fraud_pipeline.rules import read_rules
 from transforms.rules import Rule, RuleSet
@@ -190,37 +189,3 @@ def test_the_rows_of_several_conditions_are_those_of_any() -> None:
     assert prefilter([], COLUMNS) == "FALSE"
     assert prefilter(["is_new_ip", "is_new_ip"], COLUMNS) == '("is_new_ip")'
     assert prefilter(["is_new_ip", "is_new_device"], COLUMNS) == '("is_new_ip") OR ("is_new_device")'
-
-
-@pytest.mark.parametrize(
-    ("condition", "tree"),
-    [
-        ("!a == b", Operation("==", (Operation("!", (Name("a"),)), Name("b")))),
-        ("a - 1 - 2", Operation("-", (Operation("-", (Name("a"), Literal(1))), Literal(2)))),
-        ("a + 2 * b", Operation("+", (Name("a"), Operation("*", (Literal(2), Name("b")))))),
-        ("a || b && c", Operation("||", (Name("a"), Operation("&&", (Name("b"), Name("c")))))),
-        ("a ? b : c ? d : a", Operation("?:", (Name("a"), Name("b"), Operation("?:", (*map(Name, "cda"),))))),
-        (r"ip.startsWith('a\'b')", Call("startsWith", (Name("ip"), Literal("a'b")), is_method=True)),
-        ("a.b == 1", Opaque()),
-        ("{'a': 1}", Opaque()),
-        ("a == 1 b", Opaque()),
-        ("(" * 5_000 + "a" + ")" * 5_000, Opaque()),
-    ],
-)  # fmt: skip
-def test_a_condition_is_read_as_cel_reads_it(condition: str, tree: Any) -> None:
-    assert parse(condition) == tree
-
-
-@settings(max_examples=150, deadline=None)
-@given(conditions(st.one_of(exact_atoms, vague_atoms)))
-def test_a_tree_is_written_as_it_was_read(condition: str) -> None:
-    tree = parse(condition)
-    assert tree != Opaque()
-    assert parse(unparse(tree)) == tree
-
-
-def test_texts_are_written_with_their_escapes() -> None:
-    for value in ("it's", 'a"b', "back\\slash", "line\nbreak", "\x00", "ü 😀", "\u2028"):
-        assert parse(unparse(Operation("==", (Name("ip"), Literal(value))))) == Operation(
-            "==", (Name("ip"), Literal(value))
-        )

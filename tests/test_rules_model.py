@@ -1,18 +1,16 @@
-"""What a rule can say besides its condition: actions, times, trial, tags, tests; and the index over many rules."""
+"""What a rule can say besides its condition: actions, times, trial, tags, tests."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import cel
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from scored import HOUR, NOON_MS, login, payment, record, rule, rules
+from scored import HOUR, NOON_MS, login, payment, record, rule
 
 from fraud_pipeline.rules import read_rules
 from transforms.conditions import check_condition
@@ -327,69 +325,3 @@ def test_a_value_is_taken_as_a_type_only_where_nothing_is_lost(value: Any) -> No
     for kind in ("int", "float", "bool", "string"):
         found = typed(value, kind)  # type: ignore[arg-type]
         assert found is None or (type(found).__name__ == kind.replace("string", "str") and found == value)
-
-
-# ------------------------------------------------------------------------------ the index
-
-
-ATOMS = [
-    "login_count_1h >= 2", "login_count_1h > 2", "login_count_1h < 2", "2 <= login_count_1h", "login_count_1h == 2",
-    "login_count_1h != 2", "login_count_1h in [1, 3]", "login_count_1h >= -1", "login_count_1h > 1.5",
-    "travel_km >= 2.0", "travel_km < 2", "travel_km != 2.0", "travel_km in [2.0]", "has_travel_km", "!has_travel_km",
-    "is_new_ip", "!is_new_ip", "is_new_ip == true", "is_new_ip != true", "is_new_ip == false", "!(is_new_ip)",
-    "country == 'DE'", "country != 'DE'", "country in ['DE', 'FR']", "'DE' == country", "country == \"F\\x52\"",
-    "outcome == 'failure'", "event_type == 'login'", "event_type in ['payment']", "country.startsWith('D')",
-    "login_count_1h / payment_count_1h > 1", "double(login_count_1h) > travel_km", "amount_minor > 1000",
-    "!(travel_km > 1.0)", "!(login_count_1h >= 2)", "(is_new_ip ? travel_km > 1.0 : country == 'FR')",
-]  # fmt: skip
-
-CONDITIONS = st.recursive(
-    st.sampled_from(ATOMS),
-    lambda inner: st.one_of(
-        st.lists(inner, min_size=2, max_size=4).map(lambda parts: "(" + " && ".join(parts) + ")"),
-        st.lists(inner, min_size=2, max_size=3).map(lambda parts: "(" + " || ".join(parts) + ")"),
-    ),
-    max_leaves=6,
-)
-
-
-@st.composite
-def small_records(draw: st.DrawFn) -> FeatureRecord:
-    country = draw(st.sampled_from([None, "DE", "FR", "FR ", "X"]))
-    event = draw(st.sampled_from([login(0, "success"), login(0, "failure"), payment(0, 2_000), payment(0, 500)]))
-    event = type(event)(**{name: getattr(event, name) for name in event.__struct_fields__} | {"country": country})
-    return record(
-        event,
-        login_count_1h=draw(st.integers(0, 4)),
-        payment_count_1h=draw(st.integers(0, 2)),
-        travel_km=draw(st.sampled_from([None, 0.0, 1.5, 2.0, 2.5])),
-        is_new_ip=draw(st.booleans()),
-    )
-
-
-@settings(max_examples=300)
-@given(st.lists(CONDITIONS, min_size=1, max_size=12), st.lists(small_records(), min_size=1, max_size=3))
-def test_the_index_finds_what_cel_alone_does(conditions: list[str], found: list[FeatureRecord]) -> None:
-    made = rules(*conditions)
-    for each in found:
-        known = made.known(each)
-        expected = {f"r{i}" for i, condition in enumerate(conditions) if holds(condition, known)}
-        assert {f.rule_id for f in made.evaluate(each)} == expected
-        row = {name: value for name, value in known.items() if not name.startswith("has_")}
-        assert {f.rule_id for f in made.evaluate(row)} == expected
-
-
-def holds(condition: str, known: Mapping[str, Any]) -> bool:
-    try:
-        return cel.evaluate(condition, dict(known)) is True
-    except (RuntimeError, ZeroDivisionError, ValueError, TypeError):
-        return False
-
-
-def test_a_row_with_values_of_other_types_is_told_and_stops_nothing() -> None:
-    told: list[str] = []
-    made = rules("login_count_1h >= 2", "is_new_ip", "country == 'DE'")
-    row = {"event_type": "login", "login_count_1h": "many", "is_new_ip": True, "country": ["DE"]}
-    found = made.evaluate(row, lambda rule, error: told.append(rule.id))
-    assert "r1" in {f.rule_id for f in found}
-    assert "r0" not in {f.rule_id for f in found}

@@ -1,14 +1,18 @@
-"""A condition taken apart: tokens, and the tree of its logical operators down to single comparisons.
+"""A condition taken apart: tokens, and the tree of what CEL's grammar makes of them.
 
-The check of a condition, its explanation and the index over many conditions read this tree; what a condition *means*
-is CEL's to say.
+The check of a condition, its explanation, the index over many conditions and the translations to Python and SQL read
+this tree. What a condition *means* is CEL's to say.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal as OneOf
+from typing import NamedTuple, TypeAlias
+
+import cel
 
 
 class Token(NamedTuple):
@@ -44,95 +48,257 @@ def tokenize(condition: str) -> list[Token]:
     ]
 
 
-Kind: TypeAlias = Literal["all", "any", "not", "if", "leaf"]
+@dataclass(frozen=True)
+class _Expression:
+    """Any part of a condition; `tokens` are its own, without brackets around all of it."""
+
+    tokens: Sequence[Token] = field(default=(), compare=False, repr=False, kw_only=True)
+
+    @property
+    def text(self) -> str:
+        """Its tokens on one line, a space between them: CEL that means the same."""
+        return " ".join(token.text for token in self.tokens)
+
+
+@dataclass(frozen=True)
+class Literal(_Expression):
+    """A number, a text, true or false."""
+
+    value: int | float | str | bool
+
+
+@dataclass(frozen=True)
+class Name(_Expression):
+    """A variable."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ListOf(_Expression):
+    """`[a, b, ...]`."""
+
+    items: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Operation(_Expression):
+    """An operator with its operands: one (`!`, `-`), two, three (`?:`), or two and more (`&&`, `||`)."""
+
+    operator: str
+    operands: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Call(_Expression):
+    """A function of that name; of a method, the first operand is what stands before the dot."""
+
+    function: str
+    operands: tuple[Expression, ...]
+    is_method: bool = False
+
+
+@dataclass(frozen=True)
+class Opaque(_Expression):
+    """Something that no rule needs: a map, a field of a value, an element of a list, a text of bytes."""
+
+
+Expression: TypeAlias = Literal | Name | ListOf | Operation | Call | Opaque
+
+Kind: TypeAlias = OneOf["all", "any", "not", "if", "leaf"]
+"""What an expression is to the logic of a condition: `&&`, `||`, `!`, `?:`, or a comparison, whatever is in it."""
+
+_KINDS: dict[str, Kind] = {"&&": "all", "||": "any", "!": "not", "?:": "if"}
 
 RELATIONS = frozenset({"==", "!=", "<", "<=", ">", ">=", "in"})
 
 
-class Node(NamedTuple):
-    """Part of a condition.
-
-    Attributes:
-      kind: `all` (&&), `any` (||), `not` (!), `if` (? :, with its three parts) or `leaf`.
-      tokens: its tokens, without brackets around all of it.
-      relation: of a leaf, the position of its comparison in `tokens`; None if it has none.
-    """
-
-    kind: Kind
-    tokens: Sequence[Token]
-    parts: tuple[Node, ...] = ()
-    relation: int | None = None
-
-    def leaves(self) -> Iterator[Node]:
-        """Its leaves, from left to right."""
-        if self.kind == "leaf":
-            yield self
-        for part in self.parts:
-            yield from part.leaves()
+def logic_of(expression: Expression) -> tuple[Kind, tuple[Expression, ...]]:
+    """What an expression is to the logic of its condition, with its parts; a leaf has none."""
+    if isinstance(expression, Operation) and expression.operator in _KINDS:
+        return _KINDS[expression.operator], expression.operands
+    return "leaf", ()
 
 
-def parse(tokens: Sequence[Token]) -> Node:
-    """The tree of a condition that CEL accepts.
+def parse(condition: str) -> Expression:
+    """The tree of a condition that CEL accepts; of any other text, `Opaque` where the grammar ends.
 
     Raises:
       RecursionError: it is nested too deeply.
     """
-    tokens = _without_parentheses(tokens)
-    top = _top_level(tokens)
-    question = next((i for i in top if tokens[i].text == "?"), None)
-    if question is not None:
-        colon = _colon(tokens, top, question)
-        pieces = (tokens[:question], tokens[question + 1 : colon], tokens[colon + 1 :])
-        return Node("if", tokens, tuple(map(parse, pieces)))
-    for operator, kind in (("||", "any"), ("&&", "all")):
-        split = _split(tokens, top, operator)
-        if len(split) > 1:
-            return Node("any" if kind == "any" else "all", tokens, tuple(map(parse, split)))
-    relation = next((i for i in reversed(top) if tokens[i].text in RELATIONS), None)
-    if relation is None and tokens and tokens[0].text == "!":
-        return Node("not", tokens, (parse(tokens[1:]),))
-    return Node("leaf", tokens, (), relation)
+    tokens = tokenize(condition)
+    parser = _Parser(tokens)
+    try:
+        tree = parser.expression()
+    except _UnknownError:
+        return Opaque(tokens=tokens)
+    return tree if parser.at_end() else Opaque(tokens=tokens)
 
 
-def text_of(condition: str, tokens: Sequence[Token]) -> str:
-    """The part of the condition that the tokens span."""
-    if not tokens:
-        return ""
-    return condition[tokens[0].start : tokens[-1].start + len(tokens[-1].text)]
+def names_needed(expression: Expression) -> tuple[str, ...] | None:
+    """The variables without any of which an expression has no value; None where it may have one all the same."""
+    match expression:
+        case Literal():
+            return ()
+        case Name(name):
+            return (name,)
+        case Operation("&&" | "||" | "?:") | Opaque():
+            return None
+        case Operation(_, parts) | Call(_, parts) | ListOf(parts):
+            found = [names_needed(part) for part in parts]
+            return None if None in found else tuple(dict.fromkeys(name for names in found for name in names or ()))
 
 
-def _colon(tokens: Sequence[Token], top: Sequence[int], question: int) -> int:
-    """The ':' of a '?': each '?' between the two takes one for itself."""
-    open_questions = 0
-    for i in top:
-        if i > question and tokens[i].text == "?":
-            open_questions += 1
-        elif i > question and tokens[i].text == ":":
-            if open_questions == 0:
-                return i
-            open_questions -= 1
-    return len(tokens)
+def text_of(condition: str, expression: Expression) -> str:
+    """An expression as it is written in its condition."""
+    tokens = expression.tokens
+    return condition[tokens[0].start : tokens[-1].start + len(tokens[-1].text)] if tokens else ""
 
 
-def _top_level(tokens: Sequence[Token]) -> list[int]:
-    """Positions of the tokens outside all brackets."""
-    depth, found = 0, []
-    for i, token in enumerate(tokens):
-        if token.kind == "op" and token.text in ")]}":
-            depth -= 1
-        if depth == 0:
-            found.append(i)
-        if token.kind == "op" and token.text in "([{":
-            depth += 1
-    return found
+class _UnknownError(Exception):
+    """The grammar here doesn't know what comes next."""
 
 
-def _without_parentheses(tokens: Sequence[Token]) -> Sequence[Token]:
-    while len(tokens) > 2 and tokens[0].text == "(" and _top_level(tokens) == [0, len(tokens) - 1]:
-        tokens = tokens[1:-1]
-    return tokens
+_PRECEDENCE = {
+    **{"||": 0, "&&": 1},
+    **dict.fromkeys(RELATIONS, 2),
+    **dict.fromkeys("+-", 3),
+    **dict.fromkeys("*/%", 4),
+}
+"""Of the operators with two operands, the weakest first; all group to the left."""
 
 
-def _split(tokens: Sequence[Token], top: Sequence[int], operator: str) -> list[Sequence[Token]]:
-    cuts = [i for i in top if tokens[i].text == operator]
-    return [tokens[a + 1 : b] for a, b in zip([-1, *cuts], [*cuts, len(tokens)], strict=True)]
+class _Parser:
+    """Recursive descent over the grammar of CEL's language definition, section "Syntax"."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self._tokens = tokens
+        self._at = 0
+
+    def at_end(self) -> bool:
+        return self._at == len(self._tokens)
+
+    def expression(self) -> Expression:
+        start = self._at
+        condition = self._binary(0)
+        if not self._take("?"):
+            return condition
+        then = self._binary(0)
+        self._expect(":")
+        otherwise = self.expression()
+        return Operation("?:", (condition, then, otherwise), tokens=self._since(start))
+
+    def _binary(self, weakest: int) -> Expression:
+        start = self._at
+        left = self._unary()
+        chain: list[Expression] = []
+        while (precedence := self._precedence()) >= weakest:
+            operator = self._tokens[self._at].text
+            self._at += 1
+            right = self._binary(precedence + 1)
+            is_chain = chain and isinstance(left, Operation) and left.operator == operator and precedence < 2
+            chain = [*chain, right] if is_chain else [left, right]
+            left = Operation(operator, tuple(chain), tokens=self._since(start))
+        return left
+
+    def _precedence(self) -> int:
+        if self.at_end() or self._tokens[self._at].kind not in ("op", "name"):
+            return -1
+        return _PRECEDENCE.get(self._tokens[self._at].text, -1)
+
+    def _unary(self) -> Expression:
+        start = self._at
+        operator = self._take("!", "-")
+        if not operator:
+            return self._member()
+        if operator == "-" and not self.at_end() and self._tokens[self._at].kind == "number":
+            self._at += 1
+            return _literal(self._since(start))
+        inner = self._unary()
+        return Operation(operator, (inner,), tokens=self._since(start))
+
+    def _member(self) -> Expression:
+        start = self._at
+        found = self._primary()
+        while mark := self._take(".", "["):
+            if mark == "[":
+                self.expression()
+                self._expect("]")
+                found = Opaque(tokens=self._since(start))
+                continue
+            method = self._next("name").text
+            if self._take("("):
+                operands = (found, *self._items(")"))
+                found = Call(method, operands, is_method=True, tokens=self._since(start))
+            else:
+                found = Opaque(tokens=self._since(start))
+        return found
+
+    def _primary(self) -> Expression:
+        start = self._at
+        if self._take("("):
+            inner = self.expression()
+            self._expect(")")
+            return inner
+        if self._take("["):
+            return ListOf(self._items("]"), tokens=self._since(start))
+        if self._take("{"):
+            self._entries()
+            return Opaque(tokens=self._since(start))
+        token = self._next("name", "number", "string")
+        if token.kind != "name" or token.text in ("true", "false"):
+            return _literal([token])
+        if self._take("("):
+            return Call(token.text, self._items(")"), tokens=self._since(start))
+        return Name(token.text, tokens=[token])
+
+    def _items(self, end: str) -> tuple[Expression, ...]:
+        items: list[Expression] = []
+        while not self._take(end):
+            items.append(self.expression())
+            if not self._take(","):
+                self._expect(end)
+                break
+        return tuple(items)
+
+    def _entries(self) -> None:
+        while not self._take("}"):
+            self.expression()
+            self._expect(":")
+            self.expression()
+            if not self._take(","):
+                self._expect("}")
+                break
+
+    def _since(self, start: int) -> Sequence[Token]:
+        return self._tokens[start : self._at]
+
+    def _next(self, *kinds: str) -> Token:
+        if self.at_end() or self._tokens[self._at].kind not in kinds:
+            raise _UnknownError
+        self._at += 1
+        return self._tokens[self._at - 1]
+
+    def _take(self, *texts: str) -> str:
+        if self.at_end():
+            return ""
+        token = self._tokens[self._at]
+        if token.text not in texts or token.kind not in ("op", "name"):
+            return ""
+        self._at += 1
+        return token.text
+
+    def _expect(self, text: str) -> None:
+        if not self._take(text):
+            raise _UnknownError
+
+
+def _literal(tokens: Sequence[Token]) -> Expression:
+    """A literal by CEL itself: escapes, raw texts and hexadecimal numbers are its own."""
+    if tokens[-1].kind == "number" and tokens[-1].text[-1] in "uU":
+        return Opaque(tokens=tokens)
+    try:
+        value = cel.evaluate("".join(token.text for token in tokens))
+    except (ValueError, RuntimeError, TypeError):
+        return Opaque(tokens=tokens)
+    return Literal(value, tokens=tokens) if isinstance(value, int | float | str) else Opaque(tokens=tokens)

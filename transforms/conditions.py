@@ -16,7 +16,7 @@ from typing import Any
 
 import cel
 
-from transforms.condition_tree import Node, Token, parse, text_of, tokenize
+from transforms.condition_tree import RELATIONS, Expression, Name, Operation, Token, logic_of, parse, text_of, tokenize
 from transforms.variables import LIST_PREFIX, Vocabulary
 
 MAX_CONDITION_CHARS = 4_000
@@ -69,7 +69,7 @@ def check_condition(condition: str, vocabulary: Vocabulary = USER_VOCABULARY) ->
     if not used:
         raise ConditionError("the condition uses no variable, so it is always true or always false", 0)
     try:
-        _check_boolean(condition, parse(tokens), vocabulary)
+        _check_boolean(condition, parse(condition), vocabulary)
     except RecursionError:
         raise ConditionError("nested too deeply", 0) from None
     return tuple(used)
@@ -120,55 +120,55 @@ def _compile(condition: str) -> cel.Program:
         raise ConditionError(f"not CEL: {shorten(problem)}", offset) from None
 
 
-def _check_boolean(condition: str, node: Node, vocabulary: Vocabulary) -> None:
+def _check_boolean(condition: str, node: Expression, vocabulary: Vocabulary) -> None:
     """Checks each comparison by itself, apart from the logical operators that could hide its error."""
-    for part in node.parts:
+    kind, parts = logic_of(node)
+    for part in parts:
         _check_boolean(condition, part, vocabulary)
-    if node.parts:
+    if kind != "leaf":
         return
-    tokens = node.tokens
-    if node.relation is not None:
-        _check_relation(condition, tokens, node.relation, vocabulary)
-    for value in _sample_values(condition, tokens, vocabulary):
+    if isinstance(node, Operation) and node.operator in RELATIONS:
+        _check_relation(condition, node, vocabulary)
+    for value in _sample_values(condition, node, vocabulary):
         if not isinstance(value, bool):
-            text = text_of(condition, tokens)
+            text = text_of(condition, node)
             fix = f"compare it, as in `{text} > 0`" if _kind(value) == "number" else "compare it with something"
-            raise ConditionError(f"`{text}` is a {_kind(value)}, not true or false; {fix}", tokens[0].start)
+            raise ConditionError(f"`{text}` is a {_kind(value)}, not true or false; {fix}", node.tokens[0].start)
 
 
-def _check_relation(condition: str, tokens: Sequence[Token], at: int, vocabulary: Vocabulary) -> None:
-    left, right = tokens[:at], tokens[at + 1 :]
+def _check_relation(condition: str, relation: Operation, vocabulary: Vocabulary) -> None:
+    left, right = relation.operands
     left_values = _sample_values(condition, left, vocabulary)
     right_values = _sample_values(condition, right, vocabulary)
-    if tokens[at].text == "in":
+    if relation.operator == "in":
         lists = [value for value in right_values if not isinstance(value, list)]
         if lists:
             raise ConditionError(
                 f"'in' needs a list on its right, such as ['DE', 'FR'], but `{text_of(condition, right)}` is a "
                 f"{_kind(lists[0])}",
-                right[0].start,
+                right.tokens[0].start,
             )
         right_values = [item for value in right_values for item in value]
     left_kinds, right_kinds = {_kind(v) for v in left_values}, {_kind(v) for v in right_values}
     if left_kinds and right_kinds and (left_kinds != right_kinds or len(left_kinds) > 1):
         raise ConditionError(
-            f"`{text_of(condition, tokens)}` compares a {'/'.join(sorted(left_kinds))} with a "
+            f"`{text_of(condition, relation)}` compares a {'/'.join(sorted(left_kinds))} with a "
             f"{'/'.join(sorted(right_kinds))}, which can never match",
-            tokens[0].start,
+            relation.tokens[0].start,
         )
-    for names, others, values in ((left, right, right_values), (right, left, left_values)):
-        variable = vocabulary.variables.get(names[0].text) if len(names) == 1 else None
+    for one, other, values in ((left, right, right_values), (right, left, left_values)):
+        variable = vocabulary.variables.get(one.name) if isinstance(one, Name) else None
         if (
             variable
             and variable.choices
-            and not any(t.text in vocabulary.variables for t in others if t.kind == "name")
+            and not any(t.text in vocabulary.variables for t in other.tokens if t.kind == "name")
         ):
             for value in values:
                 if value not in variable.choices:
                     raise ConditionError(
                         f"'{variable.name}' is never {shorten(repr(value))}; it is one of "
                         f"{', '.join(map(repr, variable.choices))}",
-                        others[0].start,
+                        other.tokens[0].start,
                     )
 
 
@@ -192,9 +192,9 @@ def _samples(vocabulary: Vocabulary) -> tuple[cel.Context, ...]:
     )
 
 
-def _sample_values(condition: str, tokens: Sequence[Token], vocabulary: Vocabulary) -> list[Any]:
+def _sample_values(condition: str, part: Expression, vocabulary: Vocabulary) -> list[Any]:
     """What a part of the condition comes out as on the samples. A division by zero or an overflow gives nothing."""
-    text = text_of(condition, tokens)
+    text, tokens = text_of(condition, part), part.tokens
     values = []
     try:
         program = _compile(text)
@@ -204,7 +204,7 @@ def _sample_values(condition: str, tokens: Sequence[Token], vocabulary: Vocabula
             except (ZeroDivisionError, OverflowError):
                 continue
     except ConditionError as error:
-        raise ConditionError(str(error), tokens[0].start + error.offset if tokens else 0) from None
+        raise ConditionError(str(error), tokens[0].start + error.offset) from None
     except (TypeError, RuntimeError, ValueError, LookupError) as error:
         raise ConditionError(_why(str(error), text, tokens, vocabulary), tokens[0].start) from None
     return values

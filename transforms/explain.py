@@ -7,10 +7,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import cel
 
-from transforms.condition_tree import Kind, Node, parse, text_of, tokenize
+from transforms.condition_code import NO_MATCH_ERRORS, is_unknown
+from transforms.condition_tree import Expression, Kind, logic_of, parse, text_of
 from transforms.conditions import shorten
 from transforms.records import FeatureRecord
-from transforms.rule_index import NO_MATCH_ERRORS
 from transforms.rules import Rule, RuleSet, to_ms
 
 Verdict: TypeAlias = Literal["yes", "no", "unknown", "error"]
@@ -78,7 +78,7 @@ def explain_rule(rule: Rule, known: Mapping[str, Any], rules: RuleSet) -> Explan
     """What one rule says of an event of which this is known, as `RuleSet.known` gives it."""
     context = cel.Context(variables=dict(known))
     parts: list[Part] = []
-    missing = _walk(parse(tokenize(rule.when)), True, 0, rule.when, context, known, rules, parts)
+    missing = _walk(parse(rule.when), True, 0, rule.when, context, known, rules, parts)
     matched = parts[0].verdict == "yes"
     at_ms = known.get("event_time_ms")
     in_time = at_ms is not None or (rule.valid_from is None and rule.valid_to is None)
@@ -90,7 +90,7 @@ def explain_rule(rule: Rule, known: Mapping[str, Any], rules: RuleSet) -> Explan
 
 
 def _walk(
-    node: Node,
+    node: Expression,
     wanted: bool,
     depth: int,
     condition: str,
@@ -100,38 +100,39 @@ def _walk(
     parts: list[Part],
 ) -> int:
     """Adds the parts of a node; returns how many leaves keep it from being as wanted."""
-    text = text_of(condition, node.tokens)
+    text = text_of(condition, node)
     verdict, error = _evaluate(text, context)
-    seen = {} if node.kind != "leaf" else _seen(node, known, rules)
-    parts.append(Part(node.kind, " ".join(text.split()), depth, verdict, seen, error))
+    kind, below = logic_of(node)
+    seen = {} if kind != "leaf" else _seen(node, known, rules)
+    parts.append(Part(kind, " ".join(text.split()), depth, verdict, seen, error))
 
-    def below(part: Node, want: bool) -> int:
+    def walk(part: Expression, want: bool) -> int:
         return _walk(part, want, depth + 1, condition, context, known, rules, parts)
 
-    if node.kind == "leaf":
+    if kind == "leaf":
         return int(verdict != ("yes" if wanted else "no"))
-    if node.kind == "not":
-        return below(node.parts[0], not wanted)
-    if node.kind == "if":
+    if kind == "not":
+        return walk(below[0], not wanted)
+    if kind == "if":
         # Whichever side is nearer; the side chosen now costs nothing to choose.
-        taken = _walk(node.parts[0], True, depth + 1, condition, context, known, rules, parts)
+        taken = walk(below[0], True)
         other = 0 if parts[-1].verdict == "no" else 1
-        return min(taken + below(node.parts[1], wanted), other + below(node.parts[2], wanted))
-    counts = [below(part, wanted) for part in node.parts]
-    return sum(counts) if (node.kind == "all") == wanted else min(counts)
+        return min(taken + walk(below[1], wanted), other + walk(below[2], wanted))
+    counts = [walk(part, wanted) for part in below]
+    return sum(counts) if (kind == "all") == wanted else min(counts)
 
 
 def _evaluate(text: str, context: cel.Context) -> tuple[Verdict, str]:
     try:
         value = cel.compile(text).execute(context)
     except NO_MATCH_ERRORS as error:
-        if str(error).startswith("Undefined variable"):
+        if is_unknown(error):
             return "unknown", ""
         return "error", " ".join(str(error).split())
     return "yes" if value is True else "no", ""
 
 
-def _seen(node: Node, known: Mapping[str, Any], rules: RuleSet) -> dict[str, Any]:
+def _seen(node: Expression, known: Mapping[str, Any], rules: RuleSet) -> dict[str, Any]:
     vocabulary = rules.vocabulary
     names = (token.text for token in node.tokens if token.kind == "name")
     variables = (vocabulary.presence.get(name, name) for name in names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from math import isnan
 from operator import attrgetter, itemgetter
 from typing import Any, TypeAlias
 
@@ -77,12 +78,12 @@ class Reader:
                 value = time_of(values)
             elif value is None and name.startswith(LIST_PREFIX):
                 value = name.removeprefix(LIST_PREFIX) in on_lists
-            row.append(value if value is None or kind == "string" or kind == "bool" else typed(value, kind))
+            row.append(typed(value, kind))
         return tuple(row)
 
 
 def typed(value: Any, kind: VariableType) -> Any:
-    """The value as its variable's type, where nothing is lost by it; None where it is of another kind."""
+    """The value as its variable's type, where nothing is lost by it; None where it is of another kind, or no number."""
     if isinstance(value, bool):
         return value if kind == "bool" else None
     if isinstance(value, int):
@@ -90,7 +91,9 @@ def typed(value: Any, kind: VariableType) -> Any:
             return value
         return float(value) if kind == "float" and abs(value) <= EXACT else None
     if isinstance(value, float):
-        return value if kind == "float" else int(value) if kind == "int" and value.is_integer() else None
+        if kind == "float":
+            return None if isnan(value) else value
+        return int(value) if kind == "int" and value.is_integer() else None
     return value if isinstance(value, str) and kind == "string" else None
 
 

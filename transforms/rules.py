@@ -21,7 +21,7 @@ from transforms.condition_tree import tokenize
 from transforms.conditions import MAX_CONDITION_CHARS, USER_VOCABULARY
 from transforms.lists import NO_LISTS, ListSet
 from transforms.records import FeatureRecord, FiredRule
-from transforms.rule_index import Condition, Plan, plans
+from transforms.rule_index import Condition, Plan
 from transforms.rule_values import Reader, Row, attributes_of, time_of
 from transforms.variables import EVENT_MODELS, EVENT_TYPES, Vocabulary
 
@@ -146,7 +146,7 @@ class RuleSet:
         self.version = _version(self.rules, self.thresholds)
         compiled = [_Compiled(rule, self.vocabulary) for rule in self.rules]
         self._any = Plan(compiled, self.vocabulary, None)
-        self._plans = plans(compiled, self.vocabulary, EVENT_TYPES)
+        self._plans = {event_type: Plan(compiled, self.vocabulary, event_type) for event_type in EVENT_TYPES}
         self._by_model = {EVENT_MODELS[event_type]: plan for event_type, plan in self._plans.items()}
         self._everything: dict[str | None, Reader] = {}
         self._pickled: bytes | None = None

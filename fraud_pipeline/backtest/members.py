@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import cel
 
-from fraud_pipeline.backtest.expressions import Expression, unparse
 from fraud_pipeline.backtest.history import History
 from fraud_pipeline.backtest.prefilter import Columns, May, prefilter
+from transforms.condition_code import NO_MATCH_ERRORS
+from transforms.condition_tree import Expression
 from transforms.lists import ValueList
-from transforms.rule_index import NO_MATCH_ERRORS
 from transforms.rules import RuleSet
 from transforms.variables import LIST_PREFIX, Vocabulary
 
@@ -87,7 +87,7 @@ class _Asked:
         values = self._history.values(column, MOST_VALUES + 1)
         if len(values) > MOST_VALUES:
             return None
-        program = cel.compile(unparse(expression))
+        program = cel.compile(expression.text)
         answers: dict[bool, list[str]] = {True: [], False: []}
         for value in values:
             try:

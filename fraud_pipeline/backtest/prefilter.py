@@ -10,16 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from fraud_pipeline.backtest.expressions import (
-    Call,
-    Expression,
-    ListOf,
-    Literal,
-    Name,
-    Opaque,
-    Operation,
-    parse,
-)
+from transforms.condition_tree import Call, Expression, ListOf, Literal, Name, Operation, names_needed, parse
 from transforms.variables import HAS_PREFIX
 
 
@@ -85,14 +76,14 @@ def may(expression: Expression, columns: Columns) -> May:
                 return May(columns.true[name], "TRUE")
             return _presence(name, columns) or _strict(expression, columns)
         case Operation("!", (inner,)):
-            found = may(inner, columns)
-            return May(found.be_false, found.be_true)
-        case Operation("&&", (left, right)):
-            a, b = may(left, columns), may(right, columns)
-            return May(_all(a.be_true, b.be_true), _any(a.be_false, b.be_false))
-        case Operation("||", (left, right)):
-            a, b = may(left, columns), may(right, columns)
-            return May(_any(a.be_true, b.be_true), _all(a.be_false, b.be_false))
+            one = may(inner, columns)
+            return May(one.be_false, one.be_true)
+        case Operation("&&", parts):
+            found = [may(part, columns) for part in parts]
+            return May(_all(*(p.be_true for p in found)), _any(*(p.be_false for p in found)))
+        case Operation("||", parts):
+            found = [may(part, columns) for part in parts]
+            return May(_any(*(p.be_true for p in found)), _all(*(p.be_false for p in found)))
         case Operation("?:", (condition, then, otherwise)):
             c, a, b = may(condition, columns), may(then, columns), may(otherwise, columns)
             return May(
@@ -100,7 +91,7 @@ def may(expression: Expression, columns: Columns) -> May:
                 _any(_all(c.be_true, a.be_false), _all(c.be_false, b.be_false)),
             )
         case Operation("in", (item, ListOf(items))):
-            equal = [_exact_relation("==", item, one, columns) for one in items if _is_constant(one)]
+            equal = [_exact_relation("==", item, one, columns) for one in items if isinstance(one, Literal)]
             said = [one for one in equal if one is not None]
             if len(said) < len(items) or not items:
                 return _strict(expression, columns)
@@ -120,13 +111,6 @@ _SQL_RELATIONS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": "
 _SQL_METHODS = {"startsWith": "starts_with", "endsWith": "ends_with", "contains": "contains"}
 
 
-def _is_constant(expression: Expression) -> bool:
-    match expression:
-        case Literal() | Operation("-", (Literal(),)):
-            return True
-    return False
-
-
 def _presence(name: str, columns: Columns) -> May | None:
     asked = name.removeprefix(HAS_PREFIX)
     if asked == name:
@@ -138,31 +122,17 @@ def _presence(name: str, columns: Columns) -> May | None:
 
 def _strict(expression: Expression, columns: Columns) -> May:
     """Of what SQL can't say: that all variables are known, as without one of them it is an error."""
-    names: dict[str, None] = {}
-    if not _collect(expression, names):
+    names = names_needed(expression)
+    if names is None:
         return _ANYTHING
-    if len(names) == 1 and columns.types.get(next(iter(names))) == "VARCHAR":
-        answer = columns.ask(expression, next(iter(names)))
+    if len(names) == 1 and columns.types.get(names[0]) == "VARCHAR":
+        answer = columns.ask(expression, names[0])
         if answer is not None:
             return answer
     known = [
         f"{_quoted(name)} IS NOT NULL" if name in columns.types else columns.known.get(name, "TRUE") for name in names
     ]
     return May(_all(*known), _all(*known))
-
-
-def _collect(expression: Expression, names: dict[str, None]) -> bool:
-    """Adds the variables of an expression; False where it may have a value without one of them."""
-    match expression:
-        case Literal():
-            return True
-        case Name(name):
-            names[name] = None
-            return True
-        case Operation("&&" | "||" | "?:") | Opaque():
-            return False
-        case Operation(_, parts) | Call(_, parts) | ListOf(parts):
-            return all(_collect(part, names) for part in parts)
 
 
 def _exact_relation(operator: str, left: Expression, right: Expression, columns: Columns) -> May | None:
@@ -187,8 +157,8 @@ def _value(expression: Expression, columns: Columns) -> _Value | None:
             return None if kind is None else _Value(_quoted(name), kind)
         case Operation("-", (inner,)):
             value = _value(inner, columns)
-            if isinstance(inner, Literal) or (value is not None and value.kind == "DOUBLE"):
-                return None if value is None or value.kind not in _NUMBERS else value._replace(sql=f"(-{value.sql})")
+            if value is not None and value.kind == "DOUBLE":
+                return value._replace(sql=f"(-{value.sql})")
         case Call("double", (inner,)):
             value = _value(inner, columns)
             if value is not None and value.kind in _NUMBERS:
