@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from strategies import laws
 
 from transforms.entities import Entity, load_entities
+from transforms.entity_answers import Answer
 from transforms.entity_checkpoints import PARTS
 from transforms.entity_distinct import STANDARD_ERROR
-from transforms.entity_machine import SLACK_MS, Answer, EntityMachine
+from transforms.entity_machine import SLACK_MS, EntityMachine
 from transforms.entity_state import EntityState
 from transforms.events import Activity, Claim, Event, Label, Login, Payment, Signup
 

@@ -22,8 +22,9 @@ from apache_beam.utils.timestamp import Timestamp
 
 from transforms import event_coder  # noqa: F401  (registers the coders)
 from transforms.entities import Entity, EntityConfig
+from transforms.entity_answers import Answer
 from transforms.entity_keys import EntityKeys, hash_of
-from transforms.entity_machine import Answer, EntityMachine
+from transforms.entity_machine import EntityMachine
 from transforms.entity_state import EntityState
 from transforms.events import Envelope, Label
 

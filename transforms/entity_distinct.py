@@ -65,9 +65,9 @@ class RecentValues:
     def count(self, after_ms: int) -> int:
         """How many values were last seen after a time, estimated where values are sampled."""
         first = bisect_right(self.seen, after_ms)
-        if not self.level and not any(self.levels):
-            return len(self.seen) - first
         levels = self.levels[first:]
+        if levels.count(self.level) == len(levels):
+            return len(levels) << self.level
         return sum([levels.count(level) << level for level in set(levels)])
 
     def _remove(self, i: int) -> None:

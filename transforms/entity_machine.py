@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from typing import Any, NamedTuple
 
 from transforms.entities import DAY_MS, Entity
-from transforms.entity_checkpoints import Checkpoints, Ladder, total
+from transforms.entity_answers import Answer, Answers
+from transforms.entity_checkpoints import Checkpoints, Ladder
 from transforms.entity_distinct import RecentValues, find
 from transforms.entity_keys import PAYMENT, hash_of, kind_of
 from transforms.entity_plan import Plan
-from transforms.entity_state import NEVER, EntityState, StateCodec
-from transforms.entity_verdicts import FRAUD, MATCHED, Verdicts, between, tie
+from transforms.entity_state import EntityState, StateCodec
+from transforms.entity_verdicts import FRAUD, MATCHED, Verdicts
 from transforms.events import Activity, Label
 
 SLACK_MS = DAY_MS
@@ -29,13 +29,6 @@ SLACK_MS = DAY_MS
 
 _MASK = (1 << 64) - 1
 _NO_VALUE = bytes(8)
-
-
-class Answer(NamedTuple):
-    """An event's features of one entity, and whether a bound of the state made any of them inexact."""
-
-    values: tuple[Any, ...]
-    approximate: bool
 
 
 class EntityMachine:
@@ -47,6 +40,7 @@ class EntityMachine:
         self._keep_ms = entity.horizon_ms + SLACK_MS
         self._ladder = Ladder([(f.delay_ms, f.window_ms) for f in entity.features], self._keep_ms)
         self._codec = StateCodec(self._plan.layout)
+        self._answers = Answers(self._plan, self._ladder)
         self.encode = self._codec.encode
         self.decode = self._codec.decode
         self.none: tuple[None, ...] = (None,) * len(entity.features)
@@ -55,8 +49,8 @@ class EntityMachine:
     def on_event(self, state: EntityState | None, event: Activity) -> tuple[EntityState, Answer]:
         """An event of this entity: it counts, and gets the entity's features."""
         state = state or EntityState(self._plan.layout)
-        hi = self._insert(state, event, kind_of(event))
-        return state, self._answer(state, hi, event.event_time_ms)
+        end = self._insert(state, event, kind_of(event))
+        return state, self._answers.answer(state, end, event.event_time_ms)
 
     def on_feed(self, state: EntityState | None, event: Activity) -> EntityState:
         """An event that names this entity as its other side: it counts in the second role."""
@@ -171,15 +165,16 @@ class EntityMachine:
     def _fold(self, state: EntityState, time_ms: int, kind: int, values: list[bytes], amounts: list[int]) -> None:
         """Counts an event among those that were given up."""
         plan = self._plan
-        increments = [(column, 1) for column in plan.total_of_kind.get(kind, ())]
+        increments = [(column, 1) for column in plan.totals_of_kind.get(kind, ())]
         increments += [(plan.first_sum + s, amount) for s, amount in enumerate(amounts) if amount]
         self._checkpoints(state).add(time_ms, increments, state.newest_ms, self._ladder)
         if state.samples is None:
             state.samples = [RecentValues(0, array("q"), b"", b"") for _ in plan.samples]
+        columns = zip(values, state.tracks, strict=True)
+        is_gone = [value != _NO_VALUE and find(column, value) < 0 for value, column in columns]
         for (track, window_ms), sample in zip(plan.samples, state.samples, strict=True):
-            value = values[track]
-            if value != _NO_VALUE and find(state.tracks[track], value) < 0:
-                sample.add(value, time_ms, state.newest_ms - window_ms - SLACK_MS)
+            if is_gone[track]:
+                sample.add(values[track], time_ms, state.newest_ms - window_ms - SLACK_MS)
 
     def _checkpoints(self, state: EntityState) -> Checkpoints:
         if state.checkpoints is None:
@@ -193,116 +188,3 @@ class EntityMachine:
             labelled, frauds = self._plan.labelled, self._plan.fraud
             increments = [(labelled, 1), (frauds, 1)] if fraud else [(labelled, 1)]
             self._checkpoints(state).add(target_ms, increments, state.newest_ms, self._ladder)
-
-    def _answer(self, state: EntityState, hi: int, now_ms: int) -> Answer:
-        plan, times, kinds = self._plan, state.times, state.kinds
-        out: list[Any] = [None] * plan.slots
-        lows: list[int] = []
-        lo = 0
-        for window_ms in plan.windows:
-            lo = bisect_right(times, now_ms - window_ms, lo, hi)
-            lows.append(lo)
-        for codes, outs in plan.counts:
-            if codes is None:
-                for i, w in outs:
-                    out[i] = hi - lows[w]
-            elif len(codes) == 1:
-                code = codes[0]
-                for i, w in outs:
-                    out[i] = kinds.count(code, lows[w], hi)
-            else:
-                for i, w in outs:
-                    out[i] = sum([kinds.count(code, lows[w], hi) for code in codes])
-        for s, outs in plan.sum_outs:
-            totals, base = state.sums[s], state.bases[s]
-            until = totals[hi - 1] if hi else base
-            for i, w in outs:
-                lo = lows[w]
-                out[i] = (until - (totals[lo - 1] if lo else base)) & _MASK
-        for track, outs in plan.distinct_outs:
-            # Windows from the shortest to the longest: each adds what lies before the one it holds.
-            seen: set[int] = set()
-            start = hi
-            column = state.tracks[track]
-            for i, w in outs:
-                lo = lows[w]
-                if lo < start:
-                    seen.update(array("Q", column[8 * lo : 8 * start]))
-                    start = lo
-                out[i] = len(seen) - (0 in seen)
-        for delay_ms, wanted in plan.delayed:
-            self._answer_delayed(state, hi, now_ms, delay_ms, wanted, out)
-        approximate = False
-        if max(state.floor_ms, state.verdict_floor_ms) > now_ms - plan.horizon_ms:
-            approximate = self._add_given_up(state, now_ms, out)
-        for i, fraud, payments in plan.shares:
-            out[i] = min(1.0, out[fraud] / out[payments]) if out[payments] else None
-        if plan.extra:
-            del out[-plan.extra :]
-        return Answer(tuple(out), approximate)
-
-    def _answer_delayed(
-        self, state: EntityState, hi: int, now_ms: int, delay_ms: int, outs: list[tuple[int, int, str]], out: list[Any]
-    ) -> None:
-        until_ms = now_ms - delay_ms
-        end = bisect_right(state.times, until_ms, 0, hi) if delay_ms else hi
-        labelled = fraud = None
-        after: list[bool] = []
-        if state.verdicts is not None:
-            labelled, fraud = state.verdicts.as_of(now_ms)
-            if not delay_ms and tie(labelled, now_ms):
-                # Payments of the same millisecond that come after this one don't count.
-                ahead = [state.ids[8 * i : 8 * i + 8] for i in range(hi, len(state.times))]
-                after = [is_fraud for target_id, is_fraud in state.verdicts.tied(now_ms, now_ms) if target_id in ahead]
-        for i, window_ms, aggregate in outs:
-            start_ms = until_ms - window_ms
-            if aggregate == "payment_count":
-                out[i] = state.kinds.count(PAYMENT, bisect_right(state.times, start_ms, 0, end), end)
-            elif labelled is None or fraud is None:
-                out[i] = 0
-            elif aggregate == "fraud_count":
-                out[i] = between(fraud, start_ms, until_ms) - sum(after)
-            else:
-                out[i] = between(labelled, start_ms, until_ms) - len(after)
-
-    def _add_given_up(self, state: EntityState, now_ms: int, out: list[Any]) -> bool:
-        """Adds to counts what was given up. Returns whether any window begins before it."""
-        plan, floor_ms = self._plan, state.floor_ms
-        approximate = self._add_totals(state, now_ms, out, plan.given_up, floor_ms)
-        if state.verdict_floor_ms != NEVER:
-            approximate |= self._add_totals(state, now_ms, out, plan.given_up_verdicts, state.verdict_floor_ms)
-        last_ms = state.times[-1] if state.times else NEVER
-        for n, (track, window_ms) in enumerate(plan.samples):
-            if now_ms - window_ms < floor_ms:
-                approximate = True
-                i = plan.sampled[n]
-                if last_ms > now_ms:
-                    # A sample knows but the last sight of a value, so a late event's windows reach to the newest one.
-                    out[i] = len(set(array("Q", state.tracks[track])) - {0})
-                if state.samples is not None:
-                    out[i] += state.samples[n].count(now_ms - window_ms)
-        return approximate
-
-    def _add_totals(
-        self,
-        state: EntityState,
-        now_ms: int,
-        out: list[Any],
-        windows: list[tuple[int, int, list[tuple[int, int]]]],
-        floor_ms: int,
-    ) -> bool:
-        checkpoints, newest_ms, ladder = state.checkpoints, state.newest_ms, self._ladder
-        approximate = False
-        for delay_ms, window_ms, outs in windows:
-            start_ms = now_ms - delay_ms - window_ms
-            if start_ms >= floor_ms:
-                continue
-            approximate = True
-            if checkpoints is None or not checkpoints.ends:
-                continue
-            start = checkpoints.locate(start_ms, newest_ms, ladder, floor_ms)
-            until = checkpoints.locate(min(now_ms - delay_ms, floor_ms), newest_ms, ladder, floor_ms)
-            for i, column in outs:
-                totals = checkpoints.totals[column]
-                out[i] += round(total(totals, until) - total(totals, start))
-        return approximate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from transforms.entities import Entity, EntityFeature
 from transforms.entity_keys import PAYMENT, FieldReader
@@ -12,27 +12,34 @@ from transforms.events import Event
 
 _VERDICTS = ("labelled_count", "fraud_count")
 
-Outs = list[tuple[int, int]]
-"""Slots of the answer with the index of their window."""
+Slots: TypeAlias = list[tuple[int, int]]
+"""Slots of an answer, each with the index of its window."""
+
+Windowed: TypeAlias = tuple[int, int, list[tuple[int, int]]]
+"""A delay and a window in ms, with (slot, column of the checkpoints) of what is counted over it."""
 
 
 class Plan:
-    """How the features of an entity are computed. An answer has a slot for each feature, and more for what shares need.
+    """How the features of an entity are computed. An answer has a slot for each feature, then those that shares need.
 
     Attributes:
       layout: names of the state's columns.
+      feature_count, slot_count: how many slots are features, and how many there are.
       windows: lengths of the windows without delay in ms, from the longest to the shortest.
       horizon_ms: how far back the farthest window reaches.
       counts: (kinds or None for all, slots).
-      sums, sum_outs: the kind of each sum, and (sum, slots).
-      tracks: (reader, kinds) of the values that are counted by their different ones.
-      distinct_outs: (track, slots from the shortest to the longest window).
+      sums: the kind of the events of each sum.
+      sum_slots: slots of each sum.
+      tracks: (reader, kinds) of the values of which different ones are counted.
+      distinct_slots: slots of each track, from the shortest to the longest window.
       delayed: (delay in ms, [(slot, window in ms, aggregate)]).
       shares: (slot, slot of the fraud count, slot of the payment count).
-      extra: how many slots there are beyond the features.
-      total_of_kind: columns of the checkpoints that count a kind.
-      given_up, given_up_verdicts: (delay, window, [(slot, column)]) of slots that checkpoints add to.
-      samples, sampled: (track, window in ms) of each sample, and the slot it adds to.
+      totals_of_kind: columns of the checkpoints that count a kind.
+      first_sum: column of the checkpoints of the first sum.
+      labelled, fraud: columns of the checkpoints that count verdicts.
+      given_up, given_up_verdicts: slots that checkpoints add to, the latter by verdicts.
+      samples: (track, window in ms) of each sample.
+      sample_slots: the slot that each sample adds to.
     """
 
     def __init__(self, entity: Entity) -> None:
@@ -42,16 +49,16 @@ class Plan:
             if feature.aggregate == "fraud_share":
                 self.shares.append((i, len(features), len(features) + 1))
                 features += [_as(feature, "fraud_count"), _as(feature, "payment_count")]
-        self.extra = len(features) - len(entity.features)
-        self.slots = len(features)
+        self.feature_count = len(entity.features)
+        self.slot_count = len(features)
         self.horizon_ms = entity.horizon_ms
         plain = [f for f in features if f.aggregate in ("count", "sum", "distinct")]
         self.windows = sorted({f.window_ms for f in plain}, reverse=True)
         whole_role = entity.events if entity.fed_by else None
 
-        counts: dict[tuple[int, ...] | None, Outs] = {}
-        sums: dict[int, Outs] = {}
-        tracks: dict[tuple[str, tuple[int, ...]], Outs] = {}
+        counts: dict[tuple[int, ...] | None, Slots] = {}
+        sums: dict[int, Slots] = {}
+        tracks: dict[tuple[str, tuple[int, ...]], Slots] = {}
         delays: dict[int, list[tuple[int, int, str]]] = {}
         totals: dict[str, tuple[int, ...]] = {}
         samples: list[tuple[int, int, int]] = []
@@ -78,25 +85,25 @@ class Plan:
 
         self.counts = list(counts.items())
         self.sums = list(sums)
-        self.sum_outs = list(enumerate(sums.values()))
+        self.sum_slots = list(sums.values())
         self.tracks: list[tuple[Callable[[Event], str | None], frozenset[int]]] = [
             (FieldReader([field]), frozenset(codes)) for field, codes in tracks
         ]
-        self.distinct_outs = [(t, sorted(outs, key=lambda out: -out[1])) for t, outs in enumerate(tracks.values())]
+        self.distinct_slots = [sorted(wanted, key=lambda slot: -slot[1]) for wanted in tracks.values()]
         self.delayed = list(delays.items())
         names = [*totals, *(f"sum:{code}" for code in self.sums)]
         self.first_sum = len(totals)
         if delays:
             self.labelled, self.fraud = len(names), len(names) + 1
             names += _VERDICTS
-        self.total_of_kind: dict[int, list[int]] = {}
+        self.totals_of_kind: dict[int, list[int]] = {}
         for column, codes in enumerate(totals.values()):
             for code in codes:
-                self.total_of_kind.setdefault(code, []).append(column)
+                self.totals_of_kind.setdefault(code, []).append(column)
         self.given_up = _by_window(slots, names, verdicts=False)
         self.given_up_verdicts = _by_window(slots, names, verdicts=True)
         self.samples = [(track, window) for _, track, window in samples]
-        self.sampled = [i for i, _, _ in samples]
+        self.sample_slots = [i for i, _, _ in samples]
         track_names = [_name(field, codes) for field, codes in tracks]
         self.layout = Layout(
             tracks=tuple(track_names),
@@ -109,14 +116,12 @@ class Plan:
         return self.windows.index(feature.window_ms)
 
 
-def _by_window(
-    slots: list[tuple[int, str, int, int]], names: list[str], *, verdicts: bool
-) -> list[tuple[int, int, list[tuple[int, int]]]]:
+def _by_window(slots: list[tuple[int, str, int, int]], names: list[str], *, verdicts: bool) -> list[Windowed]:
     grouped: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for i, name, delay, window in slots:
         if (name in _VERDICTS) == verdicts:
             grouped.setdefault((delay, window), []).append((i, names.index(name)))
-    return [(delay, window, outs) for (delay, window), outs in grouped.items()]
+    return [(delay, window, columns) for (delay, window), columns in grouped.items()]
 
 
 def _as(feature: EntityFeature, aggregate: Any) -> EntityFeature:
