@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from test_rule_index import CONDITIONS, Condition
 
+from transforms.condition_parser import parse
 from transforms.condition_tree import (
     Call,
     Expression,
@@ -20,7 +21,6 @@ from transforms.condition_tree import (
     Operation,
     logic_of,
     names_needed,
-    parse,
     text_of,
 )
 

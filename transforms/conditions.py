@@ -16,7 +16,8 @@ from typing import Any
 
 import cel
 
-from transforms.condition_tree import RELATIONS, Expression, Name, Operation, Token, logic_of, parse, text_of, tokenize
+from transforms.condition_parser import parse
+from transforms.condition_tree import RELATIONS, Expression, Name, Operation, Token, logic_of, text_of, tokenize
 from transforms.variables import LIST_PREFIX, Vocabulary
 
 MAX_CONDITION_CHARS = 4_000

@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import cel
 
 from transforms.condition_code import NO_MATCH_ERRORS, is_unknown
-from transforms.condition_tree import Expression, Kind, logic_of, parse, text_of
+from transforms.condition_parser import parse
+from transforms.condition_tree import Expression, Kind, logic_of, text_of
 from transforms.conditions import shorten
 from transforms.records import FeatureRecord
 from transforms.rules import Rule, RuleSet, to_ms

@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import cel
 
 from transforms.condition_code import NEVER, NO_MATCH_ERRORS, Answers, Question, Translator, functions
-from transforms.condition_tree import parse
+from transforms.condition_parser import parse
 from transforms.predicates import entries
 from transforms.rule_values import Reader, Row
 from transforms.variables import Vocabulary

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from transforms.condition_tree import Call, Expression, ListOf, Literal, Name, Operation, names_needed, parse
+from transforms.condition_parser import parse
+from transforms.condition_tree import Call, Expression, ListOf, Literal, Name, Operation, names_needed
 from transforms.variables import HAS_PREFIX
 
 
