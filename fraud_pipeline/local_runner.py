@@ -6,6 +6,7 @@ Where late data joins sessions, its triggers also leave a watermark hold behind 
 stalls; here a window that has had its on-time pane holds nothing back.
 A bundle of no elements is scheduled like any other, so where a branch joins its other half again their number doubles,
 and a chain of such branches takes time by the power of two of its length; here empty bundles go nowhere.
+Each look at the state of a trigger makes a class anew; here each combiner gets one.
 This leans on private parts of Beam, so it does nothing with any version but the one it was made for.
 """
 
@@ -42,6 +43,8 @@ def install() -> bool:
     trigger.GeneralTriggerDriver._output = _releasing(  # type: ignore[method-assign]
         trigger.GeneralTriggerDriver._output
     )
+    tag = trigger._CombiningValueStateTag
+    tag.without_extraction = _by_combiner(tag.without_extraction)  # type: ignore[method-assign]
     parallel = executor._ExecutorServiceParallelExecutor
     parallel.schedule_consumers = _unless_empty(parallel.schedule_consumers)  # type: ignore[method-assign]
     return True
@@ -79,6 +82,18 @@ def _releasing(output: Any) -> Any:
         return pane
 
     return released
+
+
+def _by_combiner(without_extraction: Any) -> Any:
+    known: dict[Any, Any] = {}
+
+    @functools.wraps(without_extraction)
+    def remembered(tag: Any) -> Any:
+        if tag.combine_fn not in known:
+            known[tag.combine_fn] = without_extraction(tag).combine_fn
+        return trigger._CombiningValueStateTag(tag.tag, known[tag.combine_fn])
+
+    return remembered
 
 
 def _by_class(function: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms import trigger
 
 from fraud_pipeline import local_runner
 
@@ -39,3 +40,14 @@ def test_a_chain_of_branches_takes_no_bundles_by_the_power_of_its_length() -> No
         _ = numbers | beam.Map(collect)
     assert sorted(PASSED) == [1, 2]
     assert BUNDLES["last"] <= 8 * 2, "a bundle for each step and element at most"
+
+
+def test_state_without_extraction_is_that_of_the_tag_by_one_combiner_each() -> None:
+    local_runner.install()
+    late, count = trigger._CombiningValueStateTag("late", any), trigger._CombiningValueStateTag("count", sum)
+    looks = [tag.with_prefix("0_").without_extraction() for tag in (late, count, late)]
+    assert [look.tag for look in looks] == ["0_late", "0_count", "0_late"]
+    assert looks[0].combine_fn is looks[2].combine_fn
+    assert looks[0].combine_fn is not looks[1].combine_fn
+    summed = looks[1].combine_fn
+    assert summed.extract_output(summed.add_input(summed.create_accumulator(), 3)) == [3], "as Beam's: no sum yet"
