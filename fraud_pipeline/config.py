@@ -63,3 +63,9 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
             inactivity_seconds=self.inactivity_seconds,
             retention_seconds=self.retention_seconds,
         )
+
+    @property
+    def remembered_cases(self) -> CaseConfig:
+        """What makes a case, each remembered for as long as one of its events can be corrected."""
+        seconds = max(self.cases.remember_seconds, self.aggregation.correctable_seconds)
+        return msgspec.structs.replace(self.cases, remember_seconds=seconds)

@@ -67,7 +67,8 @@ def build(events: PCollection[Message], config: PipelineConfig) -> Outputs:
         | "RollupSessions"
         >> RollupSessions(config.gap_seconds, config.grace_seconds, None if config.bounded else EARLY_SECONDS),
         alerts=scores
-        | "RaiseAlerts" >> RaiseAlerts(config.cases, (*FEATURES, *config.entities.features), bounded=config.bounded),
+        | "RaiseAlerts"
+        >> RaiseAlerts(config.remembered_cases, (*FEATURES, *config.entities.features), bounded=config.bounded),
         labels=split.labels,
         dead_letters=(parsed.dead_letters, aggregated.dead_letters, rejected_rules) | "DeadLetters" >> beam.Flatten(),
         intake=parsed.intake,

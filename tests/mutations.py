@@ -1,4 +1,4 @@
-"""Breaks the aggregation in known ways, one at a time, and names the test that notices.
+"""Breaks the aggregation, and the cases after it, in known ways, one at a time, and names the test that notices.
 
     python tests/mutations.py            every mutation, each in a copy of the checkout
     python tests/mutations.py retraction only those whose name contains the word
@@ -20,6 +20,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 PURE = ("tests/test_goldens.py", "tests/test_laws.py")
 ON_BEAM = ("tests/test_laws_beam.py",)
+OF_CASES = ("tests/test_cases.py", "tests/test_case_memory.py", "tests/test_cases_laws.py")
 
 
 class Mutation(NamedTuple):
@@ -34,6 +35,7 @@ class Mutation(NamedTuple):
 AGGREGATION, HYBRID, SESSIONS = "transforms/aggregation.py", "transforms/hybrid.py", "transforms/sessions.py"
 HISTORY, POINTS, CODEC = "transforms/history.py", "transforms/points.py", "transforms/state_codec.py"
 RECENCY = "transforms/recency.py"
+CASES, FINDINGS = "transforms/cases.py", "transforms/case_findings.py"
 
 MUTATIONS = (
     Mutation("drop the deduplication", AGGREGATION, "if digest is None:\n", "if True:\n"),
@@ -128,6 +130,23 @@ MUTATIONS = (
         "            state_cell.clear()\n            bag.clear()\n",
         "            pass\n",
     ),
+    Mutation(
+        "drop remembered allowances early",
+        CASES,
+        "if f.case in kept or self._forgets_ms(f) > now_ms]",
+        "if f.case in kept]",
+    ),
+    Mutation("forget very late cases at once", CASES, "known.end_ms, known.received_ms)", "known.end_ms, 0)"),
+    Mutation(
+        "forget cases when they close", CASES, "self._cooldown_ms + self._remember_ms + 1", "self._cooldown_ms + 1"
+    ),
+    Mutation("a case that makes room stays open", CASES, "if oldest.status == OPEN:", "if False:"),
+    Mutation("a new id for what was withdrawn", CASES, "if former.status in (WITHDRAWN, MERGED):", "if False:"),
+    Mutation(
+        "outdated scores count", CASES, "if known.version >= taken.version:", "if known.version == taken.version:"
+    ),
+    Mutation("folded events count once", FINDINGS, "count=a.count + b.count,", "count=1,"),
+    Mutation("reasons don't part cases", FINDINGS, 'grouping == "key" or group.codes & codes', "True"),
 )
 
 
@@ -176,6 +195,8 @@ def killed_by(mutation: Mutation) -> str | None:
 
 
 def tests_for(mutation: Mutation) -> tuple[str, ...]:
+    if mutation.path in (CASES, FINDINGS):
+        return OF_CASES
     return ON_BEAM if mutation.path == HYBRID else (*PURE, *ON_BEAM)
 
 

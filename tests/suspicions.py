@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from scored import MINUTE, NOON_MS, payment, record
 
 from transforms.alerts import Alert
@@ -25,12 +26,14 @@ def suspicion(
     score: float = 0.6,
     version: int = 1,
     trigger: Any = "EVENT",
+    received_minute: float = 0,
     **fields: Any,
 ) -> Score:
     """A score `minute` minutes after noon, where the rules of these reasons fired; without codes it is allowed."""
     event = payment(round(minute * MINUTE), event_id=event_id, **fields)
     fired = tuple(FiredRule(c.lower(), c, SEVERITY[c], 0.6, ("is_new_ip", "login_count_1h")) for c in codes)
     made = record(event, version, trigger, is_new_ip=True, login_count_1h=3)
+    made = msgspec.structs.replace(made, received_ms=NOON_MS + round(received_minute * MINUTE))
     return Score(made, score if codes else 0.0, action if codes else "allow", fired, "rules-1")
 
 
@@ -50,13 +53,14 @@ class Player:
 
     def watermark(self, minute: float) -> list[Alert]:
         """The watermark gets to `minute` minutes after noon: timers fire, and fire once more, which changes nothing."""
-        return self._advance(NOON_MS + round(minute * MINUTE))
+        return self.advance(NOON_MS + round(minute * MINUTE))
 
     def drain(self) -> list[Alert]:
         """The watermark gets to the end of time."""
-        return self._advance(END_OF_TIME_MS)
+        return self.advance(END_OF_TIME_MS)
 
-    def _advance(self, now_ms: int) -> list[Alert]:
+    def advance(self, now_ms: int) -> list[Alert]:
+        """The watermark gets to `now_ms`, epoch ms."""
         told: list[Alert] = []
         rounds = 0
         while self.timer_ms is not None and self.timer_ms <= now_ms:

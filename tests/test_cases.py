@@ -7,8 +7,8 @@ from scored import MINUTE, NOON_MS
 from suspicions import Player, changes, current, suspicion
 
 from transforms.alerts import QUIET
-from transforms.case_state import decode, decode_finding, encode, encode_finding
-from transforms.cases import CaseConfig, Cases, alert_id_of, case_key, matters
+from transforms.case_state import decode, encode
+from transforms.cases import CaseConfig, Cases, alert_id_of, matters
 
 HOUR = 60
 
@@ -233,69 +233,12 @@ def test_a_silent_late_event_still_reaches_the_final_count() -> None:
     assert (closed.change, closed.event_count) == ("CLOSED", 6)
 
 
-def test_a_correction_within_what_is_remembered_reaches_a_closed_case() -> None:
-    player = Player(CaseConfig(remember_seconds=3_600))
-    (opened,) = player.play(suspicion(0, "a"))
-    player.watermark(119)
-    assert player.state is not None
-    (withdrawn,) = player.play(suspicion(0, "a", "", version=8, trigger="LATE"))
-    assert (withdrawn.alert_id, withdrawn.change) == (opened.alert_id, "WITHDRAWN")
-    player.watermark(121)
-    assert player.state is None
-
-
-def test_a_version_outruns_those_of_a_case_that_was_forgotten() -> None:
-    player = Player(CaseConfig(remember_seconds=0))
-    player.play(*(suspicion(i, f"e{i}", version=1_000 + i) for i in range(10)))
-    player.watermark(200)
-    assert player.state is None
-    (again,) = player.play(suspicion(0, "e0", "AC", version=1_100, trigger="LATE"))
-    before = [alert for alert in player.told[:-1] if alert.alert_id == again.alert_id]
-    assert before
-    assert again.version > max(alert.version for alert in before)
-
-
-def test_past_the_bound_old_events_are_folded_and_still_counted() -> None:
-    player = Player(CaseConfig(max_events=10, max_shown=3))
-    sizes = []
-    for i in range(1_000):
-        player.play(suspicion(i / 100, f"e{i}", "AB" if i == 3 else "A", score=0.9 if i == 17 else 0.6))
-        sizes.append(len(encode(player.state)) if player.state else 0)
-    (closed,) = player.drain()
-    assert (closed.event_count, closed.approximate) == (1_000, True)
-    assert (closed.event_id, closed.score) == ("e17", 0.9)
-    assert closed.reason_codes == ("A", "B")
-    assert (closed.first_event_ms, closed.last_event_ms) == (NOON_MS, NOON_MS + 599_400)
-    assert max(sizes[500:]) < 1.2 * max(sizes[10:20])
-
-
-def test_the_correction_of_a_folded_event_is_not_counted_again() -> None:
-    player = Player(CaseConfig(max_events=5))
-    player.play(*(suspicion(i, f"e{i}", version=i) for i in range(20)))
-    (escalated,) = player.play(suspicion(4, "e4", "AC", action="block", version=50, trigger="LATE"))
-    assert escalated.change == "ESCALATED"
-    assert player.play(suspicion(4, "e4", "", version=51, trigger="LATE")) == []
-    (closed,) = player.drain()
-    assert (closed.event_count, closed.action) == (20, "block")
-
-
-def test_many_cases_of_a_key_are_bounded_too() -> None:
-    player = Player(CaseConfig(max_events=10))
-    for i in range(200):
-        player.play(suspicion(61 * i, f"e{i}"))
-        player.play(suspicion(61 * i, f"e{i}", "", version=2, trigger="LATE") if i % 2 else suspicion(61 * i, "x"))
-    assert player.state is not None
-    assert len(player.state.findings) <= 20
-    assert len(player.state.cases) <= 20
-    player.drain()
-    assert player.state is None
-
-
 def test_cases_can_be_about_a_card_and_do_not_name_it() -> None:
     config = CaseConfig(key_field="card_id")
     scores = [suspicion(i, f"e{i}", user_id=f"u{i}", card_id="tok-4111") for i in range(3)]
-    assert {case_key(score, "card_id") for score in scores} == {"card_id:tok-4111"}
-    assert case_key(suspicion(0, "x"), "card_id") == "user_id:u1"
+    machine = Cases(config)
+    assert {machine.key(score) for score in scores} == {"card_id:tok-4111"}
+    assert machine.key(suspicion(0, "x")) == machine.key(suspicion(0, "x", card_id="")) == "user_id:u1"
     player = Player(config)
     player.play(*scores)
     (closed,) = player.drain()
@@ -338,40 +281,3 @@ def test_only_first_scores_that_allow_are_of_no_matter() -> None:
 def test_a_configuration_out_of_range_is_refused(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"{field} is {value!r}; give "):
         CaseConfig(**{field: value})  # type: ignore[arg-type]
-
-
-GOLDEN = bytes.fromhex(
-    "0178019bbaaab438b5283e33c5aad470f21d06e1f3419a9c057fd6a8cc633ccfc0c038bb32f71a039cc1c8c078dafeb13118"
-    "4c9cb23071a123139cbfa8d47061225c259cb1a520b1323735af44213f4dc1c840cfc040c1353468918beba4492b338be3f3"
-    "52cbe3330b0e4f5a97939f9e99179f9c5f9a57126f98c1dcb0bca83427b558d7f010c845ed423237d6732fd580ba28ef4002"
-    "c4782083908b92e02aa9eaa2d82d07d76f7fbd7322d445f9ab0e408c073218fe339c668082090b1630302c3830a161c1e189"
-    "73186e2a58981a251b259b9b9a2419261a1a9b271a251a59989a1a9a19261a1b985b249b32313032a1872b13dce170af0cbe"
-    "585ac078000056edd910"
-)
-GOLDEN_FINDING = bytes.fromhex(
-    "01dc0013cfa68800f083e785a301cf0000019b79709520cf0000019b7970952001ff02cb3fe33333333333339294a163a143"
-    "03cb3fe333333333333394a162a14201cb3fe3333333333333a27531a166cf0000019b79709520cf0000019b796dd600b470"
-    "61796d656e74206f662032302e303020455552a244459292a969735f6e65775f6970c392ae6c6f67696e5f636f756e745f31"
-    "680381a7636172645f6964a3746f6ba772756c65732d31c2"
-)
-
-
-def test_the_bytes_of_a_running_job_are_read() -> None:
-    state = decode(GOLDEN)
-    assert [case.alert_id for case in state.cases] == [alert_id_of("user_id:u1", "A", 490_908, 0)]
-    step = Cases(CaseConfig()).on_score(state, suspicion(3, "c", "AC", version=9))
-    assert [(a.change, a.event_count, a.reason_codes) for a in step.alerts] == [("ESCALATED", 3, ("C", "A"))]
-    assert decode(encode(decode(GOLDEN))) == decode(GOLDEN)
-
-
-def test_bytes_of_another_version_are_refused_with_what_to_do() -> None:
-    with pytest.raises(ValueError, match="case state of format 9, but this release reads 1: run the release"):
-        decode(b"\x09" + GOLDEN[1:])
-    with pytest.raises(ValueError, match="finding of format 9, but this release reads 1: run the release"):
-        decode_finding(b"\x09" + GOLDEN_FINDING[1:])
-
-
-def test_the_bytes_of_findings_on_their_way_are_read() -> None:
-    score = suspicion(3, "f", "BC", action="block", card_id="tok")
-    assert decode_finding(GOLDEN_FINDING) == Cases(CaseConfig(include=("card_id",))).finding(score)
-    assert encode_finding(decode_finding(GOLDEN_FINDING)) == GOLDEN_FINDING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from suspicions import Player, current, essence, suspicion
@@ -123,3 +124,13 @@ def test_the_state_is_bounded_and_no_event_is_lost_from_the_count(history: list[
         assert sum(1 for finding in player.state.findings if finding.count) <= most
     player.drain()
     assert sum(alert.event_count for alert in current(player.told).values()) == len(firsts)
+
+
+@given(histories(), CONFIGS, st.integers(2, 4))
+def test_past_the_bounds_too_versions_grow_and_every_case_ends(
+    history: list[Score], config: CaseConfig, most: int
+) -> None:
+    told = played(history, msgspec.structs.replace(config, max_events=most)).told
+    last = {alert.alert_id: alert for alert in told}
+    assert all(alert.status != "open" for alert in last.values())
+    assert all(alert.version == max(a.version for a in told if a.alert_id == alert.alert_id) for alert in last.values())

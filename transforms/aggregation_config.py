@@ -31,6 +31,15 @@ class AggregationConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_log_events: int = 1_024
     max_open_sessions: int = 64
 
+    @property
+    def correctable_seconds(self) -> float:
+        """How long after an event's time, by the watermark, what was said of it can still be corrected.
+
+        Sessions are corrected while all of their events are held: `max_points` at most, each less than a gap after the
+        one before. After the last one come another gap and the grace period.
+        """
+        return self.max_points * self.gap_seconds + self.grace_seconds
+
     def __post_init__(self) -> None:
         for name in ("gap_seconds", "inactivity_seconds", "retention_seconds"):
             if not getattr(self, name) > 0:

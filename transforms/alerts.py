@@ -113,6 +113,7 @@ _ABOUT = {
     "card_id": "one card",
     "device_id": "one device",
     "ip": "one IP address",
+    "network": "one network",
     "merchant_id": "one merchant",
     "payee_id": "one payee",
     "referrer_id": "one referrer",

@@ -10,6 +10,7 @@ import msgspec
 
 from transforms.alerts import describe
 from transforms.case_state import Finding, FiredRuleParts
+from transforms.entity_keys import FieldReader
 from transforms.features import Feature
 from transforms.records import FeatureRecord, FiredRule, Score
 from transforms.rules import SEVERITIES
@@ -22,6 +23,8 @@ MAX_RULES = 64
 """Rules of an event or of folded events that are remembered, the most severe first."""
 WHOLE_EVENT = "event"
 """Asks for all fields of an event."""
+NETWORK = "network"
+"""No field of its own, but the /24 or /64 of the field `ip`."""
 
 Grouping: TypeAlias = Literal["reasons", "key"]
 
@@ -56,7 +59,16 @@ def finding(score: Score, features: Mapping[str, int], include: Sequence[str]) -
     digest = event_digest(event.user_id, event.event_id)
     is_correction = record.trigger != "EVENT"
     if score.action == "allow":
-        return Finding(digest, record.version, at_ms, at_ms, 0, score=score.score, is_correction=is_correction)
+        return Finding(
+            digest,
+            record.version,
+            at_ms,
+            at_ms,
+            0,
+            score=score.score,
+            is_correction=is_correction,
+            received_ms=record.received_ms,
+        )
     return Finding(
         digest=digest,
         version=record.version,
@@ -76,6 +88,7 @@ def finding(score: Score, features: Mapping[str, int], include: Sequence[str]) -
         fields=_fields(event, include),
         rules_version=score.rules_version,
         is_correction=is_correction,
+        received_ms=record.received_ms,
     )
 
 
@@ -151,6 +164,7 @@ def fold(a: Finding, b: Finding) -> Finding:
         count=a.count + b.count,
         action=max(a.action, b.action),
         rules=ranked(a.rules + b.rules),
+        received_ms=max(a.received_ms, b.received_ms),
     )
 
 
@@ -190,4 +204,5 @@ def _fields(event: Any, include: Sequence[str]) -> dict[str, Any]:
     if WHOLE_EVENT in include:
         given = msgspec.to_builtins(event)
         return {name: value for name, value in given.items() if value is not None}
-    return {name: value for name in include if (value := getattr(event, name, None)) is not None}
+    values = {name: FieldReader((name,))(event) if name == NETWORK else getattr(event, name, None) for name in include}
+    return {name: value for name, value in values.items() if value is not None}

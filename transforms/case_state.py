@@ -1,8 +1,8 @@
 """What is remembered of a key's cases, and its bytes: compact, explicit and versioned.
 
 Byte 0 is the format version; the rest is MessagePack, of a `Finding` on its way to its key, and deflated of a
-`CaseState`. A change of format raises `VERSION`, keeps a decoder for the one before, and adds its golden bytes to the
-tests.
+`CaseState`. A field that is added at the end and has a default is read by releases before and after. Any other change
+of format raises `VERSION` and keeps a decoder for the one before. Either adds golden bytes to the tests.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Finding(msgspec.Struct, array_like=True, gc=False):
       user_id, event_id, event_ms, session_start_ms, score, what, place, values, fields, rules_version: of the event,
         or of the most suspicious of several; `values` are features by name, `fields` those that were asked for.
       is_correction: whether it came of an event that had been scored before.
+      received_ms: when the event was received, epoch ms; of folded events the latest; 0 where that doesn't count.
     """
 
     digest: int
@@ -56,6 +57,7 @@ class Finding(msgspec.Struct, array_like=True, gc=False):
     fields: dict[str, Any] = {}
     rules_version: str = ""
     is_correction: bool = False
+    received_ms: int = 0
 
 
 class Case(msgspec.Struct, array_like=True, gc=False):
@@ -69,6 +71,7 @@ class Case(msgspec.Struct, array_like=True, gc=False):
       first_ms, last_ms: of its events as they are known now, epoch ms.
       lead: the most suspicious event.
       into: id of the alert that it is part of now, where it is MERGED.
+      received_ms: when the latest of its events was received, epoch ms.
     """
 
     number: int
@@ -83,6 +86,7 @@ class Case(msgspec.Struct, array_like=True, gc=False):
     last_ms: int
     lead: Finding
     into: str = ""
+    received_ms: int = 0
 
 
 class CaseState(msgspec.Struct, array_like=True, gc=False):

@@ -15,54 +15,16 @@ import msgspec
 
 from transforms.alerts import Alert, Change
 from transforms.case_alerts import alert, change_of, tell
-from transforms.case_findings import Content, Grouping, content, feature_index, finding, fold, groups, reasons
+from transforms.case_config import CaseConfig
+from transforms.case_findings import Content, content, feature_index, finding, fold, groups, reasons
 from transforms.case_state import CLOSED, MERGED, OPEN, WITHDRAWN, Case, CaseState, Finding
+from transforms.entity_keys import FieldReader
 from transforms.features import FEATURES, Feature
 from transforms.records import Score
 
+__all__ = ["CaseConfig", "Cases", "Step", "alert_id_of", "matters"]
+
 END_OF_TIME_MS = 1 << 53
-KEY_FIELDS = ("user_id", "card_id", "device_id", "ip", "merchant_id", "payee_id", "referrer_id", "promotion_id")
-"""What cases can be about."""
-_YEAR_SECONDS = 365 * 86_400
-
-
-class CaseConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What makes a case.
-
-    Attributes:
-      key_field: the field of the event that cases are about; an event without it belongs to its user's cases.
-      grouping: `reasons`: events of a case are connected by reasons in common; `key`: all of the key's events.
-      cooldown_seconds: silence, in event time, after which a further event is another case.
-      remember_seconds: how long after the cool-down, in event time, a correction still reaches the case.
-      max_events: events of a key that are remembered one by one; the oldest beyond are folded and still counted.
-      max_shown: events that an alert shows.
-      include: fields of the events to show, `event` for all; none unless asked for.
-
-    Raises:
-      ValueError: a value is out of range; the message gives the range.
-    """
-
-    key_field: str = "user_id"
-    grouping: Grouping = "reasons"
-    cooldown_seconds: float = 3_600
-    remember_seconds: float = 86_400
-    max_events: int = 100
-    max_shown: int = 10
-    include: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.key_field not in KEY_FIELDS:
-            raise ValueError(f"key_field is {self.key_field!r}; give one of {', '.join(KEY_FIELDS)}")
-        if self.grouping not in ("reasons", "key"):
-            raise ValueError(f"grouping is {self.grouping!r}; give reasons or key")
-        if not 1 <= self.cooldown_seconds <= _YEAR_SECONDS:
-            raise ValueError(f"cooldown_seconds is {self.cooldown_seconds}; give 1 to {_YEAR_SECONDS} (a year)")
-        if not 0 <= self.remember_seconds <= _YEAR_SECONDS:
-            raise ValueError(f"remember_seconds is {self.remember_seconds}; give 0 to {_YEAR_SECONDS} (a year)")
-        if not 2 <= self.max_events <= 10_000:
-            raise ValueError(f"max_events is {self.max_events}; give 2 to 10000")
-        if not 1 <= self.max_shown <= 100:
-            raise ValueError(f"max_shown is {self.max_shown}; give 1 to 100")
 
 
 class Step(NamedTuple):
@@ -76,12 +38,6 @@ class Step(NamedTuple):
 def matters(score: Score) -> bool:
     """Whether a score can change a case: all but the first score of an event that is allowed."""
     return score.action != "allow" or score.record.trigger != "EVENT"
-
-
-def case_key(score: Score, key_field: str) -> str:
-    """The key of the cases that a score belongs to: a field's name, a colon, its value."""
-    value = getattr(score.record.event, key_field, None)
-    return f"user_id:{score.record.event.user_id}" if value is None else f"{key_field}:{value}"
 
 
 def alert_id_of(key: str, reason: str, cell: int, number: int) -> str:
@@ -109,8 +65,15 @@ class Cases:
         self.config = config
         self._features = {feature.name: feature for feature in features}
         self._index = feature_index(features)
+        self._key = FieldReader((config.key_field,))
         self._cooldown_ms = round(config.cooldown_seconds * 1_000)
         self._remember_ms = round(config.remember_seconds * 1_000)
+
+    def key(self, score: Score) -> str:
+        """The key of the cases that a score belongs to: a field's name, a colon, its value."""
+        event = score.record.event
+        value = self._key(event)
+        return f"user_id:{event.user_id}" if value is None else f"{self.config.key_field}:{value}"
 
     def finding(self, score: Score) -> Finding:
         """A score, one that `matters`, as a case remembers it."""
@@ -118,7 +81,7 @@ class Cases:
 
     def on_score(self, state: CaseState | None, score: Score) -> Step:
         """A score arrives, one that `matters`: as `on_finding`."""
-        return self.on_finding(state, case_key(score, self.config.key_field), self.finding(score))
+        return self.on_finding(state, self.key(score), self.finding(score))
 
     def on_finding(self, state: CaseState | None, key: str, taken: Finding) -> Step:
         """A finding of the key arrives: alerts of the cases that it changes, none if it is old or repeated."""
@@ -126,8 +89,7 @@ class Cases:
             state = CaseState(key)
         alerts: list[Alert] = []
         if _take(state, taken):
-            alerts = self._tell(state, taken)
-            self._bound(state)
+            alerts = [*self._tell(state, taken), *self._bound(state)]
         return Step(state, alerts, self._due(state))
 
     def on_watermark(self, state: CaseState | None, now_ms: int) -> Step:
@@ -137,12 +99,10 @@ class Cases:
         alerts = []
         for case in state.cases:
             if case.status == OPEN and self._closes_ms(case) <= now_ms:
-                case.status = CLOSED
-                group = [f for f in state.findings if f.case == case.number and f.count]
-                alerts.append(self._told(state, case, content(group), group, "CLOSED", 0))
-        state.cases = [case for case in state.cases if self._forgets_ms(case.last_ms) > now_ms]
+                alerts.append(self._close(state, case))
+        state.cases = [case for case in state.cases if self._forgets_ms(case) > now_ms]
         kept = {case.number for case in state.cases}
-        state.findings = [f for f in state.findings if f.case in kept or self._forgets_ms(f.end_ms) > now_ms]
+        state.findings = [f for f in state.findings if f.case in kept or self._forgets_ms(f) > now_ms]
         if not state.findings and not state.cases:
             return Step(None, alerts, None)
         return Step(state, alerts, self._due(state))
@@ -152,6 +112,7 @@ class Cases:
         state: CaseState | None = None
         last: dict[str, Alert] = {}
         for each in sorted(findings, key=lambda f: (f.start_ms, f.version)):
+            each.received_ms = 0  # There is no later to remember it for.
             state, closed, _ = self.on_watermark(state, each.start_ms)
             state, changed, _ = self.on_finding(state, key, each)
             last.update((alert.alert_id, alert) for alert in (*closed, *changed))
@@ -169,6 +130,10 @@ class Cases:
                     group_of.setdefault(each.case, i)
         alerts: list[Alert] = []
         part_of: dict[int, Case] = {}
+        version = taken.version
+        if not state.key.startswith("user_id:"):
+            # Only a user's own versions can be compared. Of several users a later receipt outruns what was forgotten.
+            version = max(version, taken.received_ms)
         for i, group in enumerate(parted):
             known = [by_number[number] for number, at in group_of.items() if at == i]
             known.sort(key=lambda case: (case.status in (WITHDRAWN, MERGED), case.number))
@@ -179,19 +144,25 @@ class Cases:
                 each.case = case.number
             change = change_of(case, says)
             case.first_ms, case.last_ms = says.first_ms, says.last_ms
+            case.received_ms = max(case.received_ms, *(each.received_ms for each in group))
             if change is not None or any(each.digest == taken.digest for each in group):
                 case.status, case.into = OPEN, ""
             if change is not None:
-                alerts.append(self._told(state, case, says, group, change, taken.version))
+                alerts.append(self._told(state, case, says, group, change, version))
         alive = {f.case for f in state.findings if f.count}
         for case in state.cases:
             if case.status in (OPEN, CLOSED) and case.number not in alive:
                 survivor = part_of.get(case.number)
                 case.status = MERGED if survivor else WITHDRAWN
                 case.into = survivor.alert_id if survivor else ""
-                case.version = max(case.version + 1, taken.version)
+                case.version = max(case.version + 1, version)
                 alerts.append(alert(case, state.key, "MERGED" if survivor else "WITHDRAWN", self._features))
         return alerts
+
+    def _close(self, state: CaseState, case: Case) -> Alert:
+        case.status = CLOSED
+        group = [f for f in state.findings if f.case == case.number and f.count]
+        return self._told(state, case, content(group), group, "CLOSED", 0)
 
     def _told(
         self, state: CaseState, case: Case, says: Content, group: Sequence[Finding], change: Change, version: int
@@ -214,8 +185,9 @@ class Cases:
         state.cases.append(case)
         return case
 
-    def _bound(self, state: CaseState) -> None:
-        """Folds the oldest events of the largest case; drops the oldest of what is allowed or over."""
+    def _bound(self, state: CaseState) -> list[Alert]:
+        """Folds the oldest events of the largest case; drops the oldest of what is single, allowed or over."""
+        alerts = []
         most = self.config.max_events
         suspicious = sorted((f for f in state.findings if f.count), key=lambda f: (f.start_ms, f.digest))
         while len(suspicious) > most:
@@ -227,27 +199,30 @@ class Cases:
                 first, second = [i for i, each in enumerate(suspicious) if each.case == largest][:2]
                 suspicious[first] = fold(suspicious[first], suspicious.pop(second))
             else:
-                oldest = suspicious[0].case
-                state.cases = [case for case in state.cases if case.number != oldest]
+                (oldest,) = [case for case in state.cases if case.number == suspicious[0].case]
+                if oldest.status == OPEN:
+                    alerts.append(self._close(state, oldest))
+                state.cases = [case for case in state.cases if case is not oldest]
                 suspicious = suspicious[1:]
         allowed = sorted((f for f in state.findings if not f.count), key=lambda f: (f.end_ms, f.digest))
         state.findings = [*suspicious, *allowed[-most:]]
         over = [case for case in state.cases if case.status in (WITHDRAWN, MERGED)]
         dropped = {case.number for case in sorted(over, key=lambda case: (case.last_ms, case.number))[:-most]}
         state.cases = [case for case in state.cases if case.number not in dropped]
+        return alerts
 
     def _closes_ms(self, case: Case) -> int:
         return case.last_ms + self._cooldown_ms + 1
 
-    def _forgets_ms(self, last_ms: int) -> int:
+    def _forgets_ms(self, known: Case | Finding) -> int:
+        # What comes very late can be corrected after its coming, when its own time is long over.
+        last_ms = max(known.last_ms if isinstance(known, Case) else known.end_ms, known.received_ms)
         return last_ms + self._cooldown_ms + self._remember_ms + 1
 
     def _due(self, state: CaseState) -> int | None:
-        times = [
-            self._closes_ms(case) if case.status == OPEN else self._forgets_ms(case.last_ms) for case in state.cases
-        ]
+        times = [self._closes_ms(case) if case.status == OPEN else self._forgets_ms(case) for case in state.cases]
         known = {case.number for case in state.cases}
-        times += [self._forgets_ms(f.end_ms) for f in state.findings if f.case not in known]
+        times += [self._forgets_ms(f) for f in state.findings if f.case not in known]
         return min(times, default=None)
 
 

@@ -17,7 +17,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from transforms.alerts import Alert
 from transforms.case_state import decode, decode_finding, encode, encode_finding
-from transforms.cases import CaseConfig, Cases, Step, case_key, matters
+from transforms.cases import CaseConfig, Cases, Step, matters
 from transforms.features import FEATURES, Feature
 from transforms.records import Score
 
@@ -69,7 +69,7 @@ class _KeyByCaseDoFn(_CaseDoFn):
 
     def process(self, score: Score) -> Iterator[tuple[str, bytes]]:
         if matters(score):
-            yield case_key(score, self._config.key_field), encode_finding(self._machine.finding(score))
+            yield self._machine.key(score), encode_finding(self._machine.finding(score))
 
 
 class CasesDoFn(_CaseDoFn):
