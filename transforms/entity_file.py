@@ -144,49 +144,28 @@ class _Reader:
     def _features(
         self, entity: str, words: str, what: str, features: _Map, role: str, events: tuple[int, ...]
     ) -> Iterable[EntityFeature]:
+        """The features of one line, one a window.
+
+        Args:
+          entity, words: name of the entity, and what people call it.
+          what: name of the line.
+          role: of the events that the entity is fed by; "" where it isn't.
+          events: codes of the kinds of events that it takes.
+        """
         self._line = features.lines[what]
-        given = features[what]
-        if isinstance(given, list | str):
-            if what not in STANDARD:
-                self._fail(f"unknown feature '{what}'{_nearest(what, STANDARD)}, or give its 'aggregate'")
-            given = {"windows": given}
-        elif isinstance(given, dict) and "aggregate" not in given and what not in STANDARD:
-            self._fail(f"feature '{what}': 'aggregate' is missing; give one of {', '.join(AGGREGATES)}")
-        if not _NAME.fullmatch(what):
-            self._fail(f"feature '{what}': give a name of lower-case letters, digits and _")
         about = f"feature '{what}'"
-        known = ("aggregate", "of", "field", "role", "delay", "windows")
-        given = self._mapping(given, about, known)
-        if "aggregate" not in given:
-            given = {**STANDARD[what], **given}
+        given = self._feature(about, what, features[what])
         aggregate: Any = self._one_of(f"{about}: aggregate", given["aggregate"], AGGREGATES)
         self._refuse_unused(about, aggregate, given)
-        if given.get("role", role) != role or (given.get("role") == "" and "role" in given):
+        if "role" in given and (given["role"] != role or not role):
             there = f"it is {role}, or left out" if role else "the entity has no fed_by; leave it out"
             self._fail(f"{about}: unknown role {given['role']!r}; {there}")
         fed = "role" in given
-        default_kinds = [KINDS[k] for k in events] if aggregate in ("count", "distinct") and not fed else ["payment"]
-        if fed and aggregate in ("count", "distinct"):
-            default_kinds = list(KINDS)
-        kind_names = self._texts(f"{about}: of", given.get("of", default_kinds))
-        kinds = self._kinds(f"{about}: of", list(kind_names))
-        if not fed and not set(kinds) <= set(events):
-            odd = next(KINDS[k] for k in kinds if k not in events)
-            self._fail(f"{about}: {odd} events never reach this entity; add them to its 'events'")
-        field = ""
-        if aggregate == "distinct":
-            field = self._field(f"{about}: field", given.get("field", ""))
-        delay, delay_ms = "", 0
-        if aggregate in DELAYED:
-            delay = str(given.get("delay", DEFAULT_DELAY))
-            delay_ms = self._span(f"{about}: delay", delay, 0)
-        windows = self._texts(f"{about}: windows", given.get("windows"))
-        if len(set(windows)) < len(windows):
-            self._fail(f"{about}: a window stands twice in {', '.join(windows)}; remove one")
-        for window in windows:
-            window_ms = self._span(f"{about}: windows", window, MIN_WINDOW_MS)
-            if window_ms + delay_ms > MAX_SPAN_MS:
-                self._fail(f"{about}: window {window} and delay reach back more than 90 days; shorten them")
+        kind_names, kinds = self._counted(about, given, aggregate, events, fed=fed)
+        field = self._field(f"{about}: field", given.get("field", "")) if aggregate == "distinct" else ""
+        delay = str(given.get("delay", DEFAULT_DELAY)) if aggregate in DELAYED else ""
+        delay_ms = self._span(f"{about}: delay", delay, 0) if delay else 0
+        for window, window_ms in self._windows(about, given, delay_ms):
             help_ = help_text(
                 aggregate,
                 list(kind_names) if "of" in given else [],
@@ -205,6 +184,44 @@ class _Reader:
                 delay_ms,
                 field,
             )
+
+    def _feature(self, about: str, what: str, given: Any) -> dict[str, Any]:
+        """A feature's line in full: what a standard name stands for is filled in."""
+        if isinstance(given, list | str):
+            if what not in STANDARD:
+                self._fail(f"unknown feature '{what}'{_nearest(what, STANDARD)}, or give its 'aggregate'")
+            given = {"windows": given}
+        elif isinstance(given, dict) and "aggregate" not in given and what not in STANDARD:
+            self._fail(f"{about}: 'aggregate' is missing; give one of {', '.join(AGGREGATES)}")
+        if not _NAME.fullmatch(what):
+            self._fail(f"{about}: give a name of lower-case letters, digits and _")
+        checked = self._mapping(given, about, ("aggregate", "of", "field", "role", "delay", "windows"))
+        return checked if "aggregate" in checked else {**STANDARD[what], **checked}
+
+    def _counted(
+        self, about: str, given: dict[str, Any], aggregate: str, events: tuple[int, ...], *, fed: bool
+    ) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The kinds of events that a feature counts, as they are named, and their codes."""
+        names: Any = ["payment"]
+        if aggregate in ("count", "distinct"):
+            names = list(KINDS) if fed else [KINDS[k] for k in events]
+        names = self._texts(f"{about}: of", given.get("of", names))
+        kinds = self._kinds(f"{about}: of", list(names))
+        if not fed and not set(kinds) <= set(events):
+            odd = next(KINDS[k] for k in kinds if k not in events)
+            self._fail(f"{about}: {odd} events never reach this entity; add them to its 'events'")
+        return names, kinds
+
+    def _windows(self, about: str, given: dict[str, Any], delay_ms: int) -> Iterable[tuple[str, int]]:
+        """A feature's windows as they are named, and in milliseconds."""
+        windows = self._texts(f"{about}: windows", given.get("windows"))
+        if len(set(windows)) < len(windows):
+            self._fail(f"{about}: a window stands twice in {', '.join(windows)}; remove one")
+        for window in windows:
+            window_ms = self._span(f"{about}: windows", window, MIN_WINDOW_MS)
+            if window_ms + delay_ms > MAX_SPAN_MS:
+                self._fail(f"{about}: window {window} and delay reach back more than 90 days; shorten them")
+            yield window, window_ms
 
     def _refuse_unused(self, about: str, aggregate: str, given: dict[str, Any]) -> None:
         """Refuses what would have no effect, so that nobody relies on it."""
