@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 from entity_oracle import id_hash
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import laws
 from test_entity_laws import MERCHANT, ZERO, Played, label, payment
 
 from transforms.entities import DEFAULT_ENTITIES, EntityError, load_entities
+from transforms.entity_answers import different
 from transforms.entity_distinct import SIZE, RecentValues
 from transforms.entity_keys import EntityKeys, FieldReader, hash_of, network_of
 from transforms.entity_machine import EntityMachine
@@ -231,6 +235,13 @@ def test_a_changed_declaration_keeps_what_is_still_wanted_and_flags_what_is_new(
     late = changed.take(payment(4, ZERO + 3_601_001, user_id="u4"))
     assert late is not None
     assert (late.values, late.approximate) == ((2, 2, 0), False)
+
+
+@laws()
+@given(st.lists(st.integers(0, 40) | st.integers(0, (1 << 64) - 1), max_size=64), st.integers(1, 8))
+def test_different_values_are_those_of_a_set_however_many_there_are(values: list[int], times: int) -> None:
+    column = array("Q", values * times).tobytes()
+    assert different(column) == len(set(values) - {0})
 
 
 def test_a_sample_is_exact_up_to_its_size_and_forgets_by_last_sight() -> None:
