@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import cel
 
-from transforms.condition_code import NEVER, NO_MATCH_ERRORS, Answers, Question, Translator, functions
+from transforms.condition_code import NEVER, NO_MATCH_ERRORS, Answers, Asked, Translator, functions
 from transforms.condition_parser import parse
 from transforms.predicates import entries
 from transforms.rule_values import Reader, Row
@@ -67,8 +67,7 @@ class Plan(Generic[T]):
         self._items = tuple(item for item, _ in codes)
         self._holds = functions(code.is_true for _, code in codes)
         self._fails = functions(code.is_failed for _, code in codes)
-        self._questions = [Question(cel.compile(text), vocabulary, slots) for text in translator.asked]
-        self._whole = [Question(item.condition.program, vocabulary, slots) for item in self._items]
+        self._asked = Asked(translator.asked, vocabulary, slots)
         self._always: list[int] = []
         self._equal: dict[int, dict[Any, list[int]]] = {}
         thresholds: dict[tuple[int, str], list[tuple[float, int]]] = {}
@@ -99,7 +98,7 @@ class Plan(Generic[T]):
         chosen = self._candidates(row)
         if not chosen:
             return []
-        answers = Answers(self._questions, row)
+        answers = Answers(self._asked, row)
         holds, items = self._holds, self._items
         found = [items[i] for i in chosen if holds[i](row, answers)]
         if answers.has_failed and on_error is not None:
@@ -110,7 +109,7 @@ class Plan(Generic[T]):
         for i in chosen:
             if self._fails[i](row, answers):
                 try:
-                    self._whole[i].ask(row)
+                    self._items[i].condition.program.execute(self._asked.context(row))
                 except NO_MATCH_ERRORS as error:
                     on_error(self._items[i], error)
 
