@@ -249,6 +249,23 @@ def test_cases_can_be_about_a_card_and_do_not_name_it() -> None:
     assert [event.user_id for event in closed.events] == ["u0", "u1", "u2"]
 
 
+def test_cases_can_be_about_a_network() -> None:
+    machine = Cases(CaseConfig(key_field="network"))
+    keys = {
+        "192.0.2.9": "network:192.0.2.0/24",
+        "::ffff:192.0.2.77": "network:192.0.2.0/24",
+        "2001:db8:1:2:3::4": "network:2001:db8:1:2::/64",
+        None: "user_id:u1",
+    }
+    assert {ip: machine.key(suspicion(0, "x", ip=ip)) for ip in keys} == keys
+    player = Player(CaseConfig(key_field="network", include=("network",)))
+    player.play(*(suspicion(i, f"e{i}", user_id=f"u{i}", ip=f"192.0.2.{i}") for i in range(3)))
+    (closed,) = player.drain()
+    assert (closed.key_field, closed.key, closed.event_count) == ("network", "192.0.2.0/24", 3)
+    assert "3 events on one network from " in closed.summary
+    assert [event.fields for event in closed.events] == 3 * [{"network": "192.0.2.0/24"}]
+
+
 def test_fields_are_shown_where_they_are_asked_for() -> None:
     score = suspicion(0, "a", card_id="tok-4111", ip="192.0.2.9")
     (without,) = Player().play(score)

@@ -34,7 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD",
         help="field of events to tell, such as card_id; `event` for all; may be given again (none)",
     )
-    group.add_argument("--alerts-by", default="user_id", metavar="FIELD", help="what cases are about (user_id)")
+    group.add_argument(
+        "--alerts-by",
+        default="user_id",
+        metavar="FIELD",
+        help="what cases are about: user_id, card_id, device_id, ip, network (its /24 or /64), merchant_id, payee_id, "
+        "referrer_id or promotion_id (user_id)",
+    )
     group.add_argument(
         "--alerts-group",
         choices=("reasons", "key"),
@@ -67,12 +73,13 @@ def case_config(args: argparse.Namespace) -> CaseConfig:
     Raises:
       UsageError: an option is wrong.
     """
-    from transforms.case_findings import WHOLE_EVENT
+    from transforms.case_findings import NETWORK, WHOLE_EVENT
     from transforms.cases import CaseConfig
     from transforms.variables import EVENT_MODELS
 
     include = tuple(dict.fromkeys(args.alerts_include or ()))
-    known = sorted({field for model in EVENT_MODELS.values() for field in model.__struct_fields__} | {WHOLE_EVENT})
+    fields = {field for model in EVENT_MODELS.values() for field in model.__struct_fields__}
+    known = sorted(fields | {NETWORK, WHOLE_EVENT})
     for field in include:
         if field not in known:
             raise UsageError(f"--alerts-include {field!r} is no field of events; give one of {', '.join(known)}")
