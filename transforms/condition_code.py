@@ -105,7 +105,7 @@ class Code(NamedTuple):
     def is_failed(self) -> str:
         """Code for where a condition can't be evaluated although no unknown value keeps it open."""
         # Only CEL's answers can fail.
-        return _not(_any(*self)) if "q[" in self.is_true else "False"
+        return _not(_any(*self)) if "q[" in self.is_true else NEVER
 
 
 class Translator:
@@ -206,7 +206,7 @@ def _any(*codes: str) -> str:
     return " or ".join(f"({code})" for code in rest) or "False"
 
 
-def functions(codes: Iterable[str]) -> list[Function]:
-    """The functions of pieces of code."""
+def function(code: str) -> Function:
+    """The function that a piece of code is."""
     # Its names are `r`, `q` and `v`, its constants numbers and texts as `repr` writes them.
-    return [eval(f"lambda r, q: {code}", {"__builtins__": {}}) for code in codes]
+    return eval(f"lambda r, q: {code}", {"__builtins__": {}})

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import cel
 
-from transforms.condition_code import NEVER, NO_MATCH_ERRORS, Answers, Asked, Translator, functions
+from transforms.condition_code import NEVER, NO_MATCH_ERRORS, Answers, Asked, Translator, function
 from transforms.condition_parser import parse
 from transforms.predicates import entries
 from transforms.rule_values import Reader, Row
@@ -65,8 +65,8 @@ class Plan(Generic[T]):
         codes = [(item, translator.code(item.condition.root)) for item in given]
         codes = [(item, code) for item, code in codes if code.is_true != NEVER]
         self._items = tuple(item for item, _ in codes)
-        self._holds = functions(code.is_true for _, code in codes)
-        self._fails = functions(code.is_failed for _, code in codes)
+        self._holds = [function(code.is_true) for _, code in codes]
+        self._fails = {i: function(code.is_failed) for i, (_, code) in enumerate(codes) if code.is_failed != NEVER}
         self._asked = Asked(translator.asked, vocabulary, slots)
         self._always: list[int] = []
         self._equal: dict[int, dict[Any, list[int]]] = {}
@@ -107,7 +107,7 @@ class Plan(Generic[T]):
 
     def _tell(self, chosen: list[int], row: Row, answers: Answers, on_error: Callable[[T, Exception], None]) -> None:
         for i in chosen:
-            if self._fails[i](row, answers):
+            if i in self._fails and self._fails[i](row, answers):
                 try:
                     self._items[i].condition.program.execute(self._asked.context(row))
                 except NO_MATCH_ERRORS as error:

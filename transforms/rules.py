@@ -169,7 +169,8 @@ class RuleSet:
           values: a record; or its variables by name (a table's row), where None or absent is unknown, `event_time` may
             stand for `event_time_ms`, and attributes stand by themselves or below `attributes`.
           on_error: called with a rule and the error where its condition can't be evaluated for another reason than an
-            unknown value (a division by zero, an overflow); the rule doesn't fire and the others go on.
+            unknown value (a division by zero, an overflow); where either would keep it open, it is the unknown value.
+            The rule doesn't fire and the others go on.
 
         Raises:
           ValueError: `event_time` or `attributes` of a mapping can't be read; the message gives the fix.
