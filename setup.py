@@ -49,6 +49,7 @@ setup(
         "mmh3>=5.2,<6",  # hashes in user state: stable across releases
         "msgspec>=0.19",
         "numpy>=1.26",  # Beam has it
+        "objsize>=0.7,<0.8",  # Beam has it: transforms sets a default that 0.6 lacks
         "pyyaml>=6",
         "urllib3>=2",
     ],

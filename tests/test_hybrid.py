@@ -112,13 +112,18 @@ def test_a_pending_inactivity_timer_holds_back_no_longer_than_the_inactivity_and
     assert user.inactivity.settings < 2_000
 
 
-def test_nothing_is_held_back_once_no_session_is_open() -> None:
+def test_nothing_is_held_back_while_there_is_nothing_to_finalize() -> None:
     user = User()
-    user.event(session(1, "u", START_MS)[0])
+    first, late = session(2, "u", START_MS)
+    user.event(first)
+    assert user.inactivity.at is not None
     user.watermark()
-    assert user.inactivity.at is not None, "the session can still be corrected"
+    assert user.inactivity.at is None, "the session is final"
+    user.event(late)
+    assert user.inactivity.at is not None, "it is to be finalized again"
     user.watermark()
-    assert user.inactivity.at is None
+    user.watermark()
+    assert user.inactivity.at is None, "no session is open"
 
 
 def test_an_inactivity_timer_picked_before_it_was_moved_says_nothing_and_is_set_again() -> None:

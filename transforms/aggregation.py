@@ -114,6 +114,10 @@ class Aggregation:
             self._finalize(state, session, "INACTIVITY", records)
         return Step(state, records, self._deadline(state))
 
+    def awaits_silence(self, state: UserState) -> bool:
+        """Whether `on_inactivity` would say something."""
+        return any(s.status == CHANGED for s in state.sessions)
+
     def backfill(self, envelopes: Iterable[Envelope]) -> list[Record]:
         """The batch path: all events of one user in order of event time, the watermark just ahead of each."""
         log = MemoryLog()

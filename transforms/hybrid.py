@@ -148,7 +148,7 @@ class HybridAggregationDoFn(beam.DoFn):
             assert step.timer_ms is not None
             step.state.timer_ms = step.timer_ms
             completion.set(Timestamp(micros=step.timer_ms * 1_000))
-            if not step.state.sessions and step.state.inactivity_ms is not None:
+            if step.state.inactivity_ms is not None and not self._machine.awaits_silence(step.state):
                 # A pending processing-time timer would hold back the watermark of all that is downstream.
                 step.state.inactivity_ms = None
                 inactivity.clear()
