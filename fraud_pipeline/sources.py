@@ -13,13 +13,12 @@ import msgspec
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PBegin, PCollection
-from apache_beam.transforms.window import TimestampedValue
-from apache_beam.utils.timestamp import Timestamp
 
 from fraud_pipeline.errors import UsageError
 from transforms import rfc3339
 from transforms.events import Message
 from transforms.message_lines import unwrap_line
+from transforms.stamping import stamped
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _END_OF_9999_MS = 253_402_300_799_999
@@ -194,7 +193,7 @@ def _from_line(line: bytes, source: str, modified_ms: int) -> Message:
 class _ReadLines(beam.DoFn):
     def process(self, file: InputFile) -> Iterator[Any]:
         for message in read_messages(file):
-            yield TimestampedValue(message, Timestamp(micros=message.received_ms * 1_000))
+            yield stamped(message, message.received_ms)
 
 
 def _from_pubsub(message: Any, source: str) -> Message:

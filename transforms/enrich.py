@@ -17,8 +17,8 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
-from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import event_coder  # noqa: F401  (registers the coders)
 from transforms.entities import Entity, EntityConfig
@@ -27,6 +27,7 @@ from transforms.entity_keys import EntityKeys, hash_of
 from transforms.entity_machine import EntityMachine
 from transforms.entity_state import EntityState
 from transforms.events import Envelope, Label
+from transforms.stamping import stamped
 
 PASSED = "passed"
 
@@ -199,13 +200,13 @@ class _FoldDoFn(beam.DoFn):
     def setup(self) -> None:
         self._updater = _Updater.of(self._packed)
 
-    def process(self, element: tuple[str, Iterable[Envelope]]) -> Iterator[TimestampedValue[Envelope]]:
+    def process(self, element: tuple[str, Iterable[Envelope]]) -> Iterator[WindowedValue]:
         key, envelopes = element
         state: EntityState | None = None
         for envelope in sorted(envelopes, key=_order):
             state, enriched = self._updater.update(key, envelope, state)
             if enriched is not None:
-                yield TimestampedValue(enriched, Timestamp(micros=enriched.event.event_time_ms * 1_000))
+                yield stamped(enriched, enriched.event.event_time_ms)
 
 
 def _pack(entity: Entity) -> bytes:

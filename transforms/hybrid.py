@@ -22,12 +22,12 @@ from apache_beam.transforms.userstate import (
     TimerSpec,
     on_timer,
 )
-from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms.aggregation import Aggregation, AggregationConfig, Record
 from transforms.events import DeadLetter, Envelope, Reason
 from transforms.records import FeatureRecord, SessionRecord
+from transforms.stamping import stamped
 from transforms.user_state import UserState
 
 Clock = Callable[[Envelope], float]
@@ -225,10 +225,9 @@ def count_and_tag(records: Iterable[Record]) -> Iterator[Any]:
         if isinstance(record, FeatureRecord):
             if record.approximate:
                 _APPROXIMATE.inc()
-            yield TimestampedValue(record, Timestamp(micros=record.event.event_time_ms * 1_000))
+            yield stamped(record, record.event.event_time_ms)
         elif isinstance(record, SessionRecord):
-            at = Timestamp(micros=(record.end_ms - 1) * 1_000)
-            yield TaggedOutput(SESSIONS, TimestampedValue(record, at))
+            yield TaggedOutput(SESSIONS, stamped(record, record.end_ms - 1))
         else:
             _REJECTED[record.reason].inc()
             yield TaggedOutput(DEAD_LETTERS, record)

@@ -10,13 +10,11 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
-from apache_beam.transforms.window import GlobalWindow, TimestampedValue
-from apache_beam.utils.timestamp import Timestamp
-from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import event_coder  # noqa: F401  (registers the coders)
 from transforms.events import DeadLetter, Envelope, IntakeCount, Message
 from transforms.parsing import DEFAULT_LIMITS, Limits, parse
+from transforms.stamping import stamped
 
 __all__ = ["IntakeCount", "ParseEvents", "ParsedEvents"]
 
@@ -71,7 +69,7 @@ class _Parse(beam.DoFn):
             self._outcomes[parsed.reason] += 1
             return (TaggedOutput("dead_letters", parsed),)
         self._outcomes["accepted"] += 1
-        return (TimestampedValue(parsed, Timestamp(micros=parsed.event.event_time_ms * 1000)),)
+        return (stamped(parsed, parsed.event.event_time_ms),)
 
     def finish_bundle(self) -> Iterator[TaggedOutput[str, Any]]:
         for outcome, count in self._outcomes.items():
@@ -79,11 +77,4 @@ class _Parse(beam.DoFn):
             Metrics.counter("events", name).inc(count)
         for count, latest_ms in self._received.values():
             Metrics.counter("events", "received").inc(count)
-            yield TaggedOutput(
-                "intake",
-                WindowedValue(
-                    IntakeCount(uuid.uuid4().hex, latest_ms, count),
-                    Timestamp(micros=latest_ms * 1000),
-                    (GlobalWindow(),),
-                ),
-            )
+            yield TaggedOutput("intake", stamped(IntakeCount(uuid.uuid4().hex, latest_ms, count), latest_ms))

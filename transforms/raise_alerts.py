@@ -12,7 +12,7 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
-from apache_beam.transforms.window import GlobalWindows, TimestampedValue
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms.alerts import Alert
@@ -20,6 +20,7 @@ from transforms.case_state import decode, decode_finding, encode, encode_finding
 from transforms.cases import CaseConfig, Cases, Step, matters
 from transforms.features import FEATURES, Feature
 from transforms.records import Score
+from transforms.stamping import stamped
 
 
 class RaiseAlerts(beam.PTransform[PCollection[Score], PCollection[Alert]]):
@@ -128,4 +129,4 @@ class _FoldDoFn(_CaseDoFn):
 def _stamped(alerts: Iterable[Alert]) -> Iterator[Any]:
     for each in alerts:
         Metrics.counter("alerts", each.change.lower()).inc()
-        yield TimestampedValue(each, Timestamp(micros=each.last_event_ms * 1_000))
+        yield stamped(each, each.last_event_ms)
