@@ -8,12 +8,12 @@ from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
-from apache_beam.transforms.window import TimestampedValue
 
 from fraud_pipeline.simulate import SimulationConfig, simulate
 from fraud_pipeline.sources import ReadMessagesFromFiles, match_files
 from transforms.events import Envelope, Label, Message
 from transforms.parsing import parse
+from transforms.stamping import stamped
 
 
 def envelopes(users: int, days: int, seed: int = 7) -> list[Envelope]:
@@ -45,7 +45,7 @@ class _Parse(beam.DoFn):
     def process(self, message: Message) -> Iterator[Envelope]:
         envelope = parse(message)
         assert isinstance(envelope, Envelope), envelope
-        yield TimestampedValue(envelope, envelope.event.event_time_ms / 1_000)  # type: ignore[misc]
+        yield stamped(envelope, envelope.event.event_time_ms)
 
 
 def by_user(events: list[Envelope]) -> dict[str, list[Envelope]]:

@@ -125,8 +125,8 @@ class Aggregation:
         records: list[Record] = []
         timer_ms: int | None = None
         for envelope in sorted(envelopes, key=_order):
-            while timer_ms is not None and timer_ms <= envelope.event.event_time_ms:
-                state, new, timer_ms = self.on_watermark(state, timer_ms, log)
+            if timer_ms is not None and timer_ms <= envelope.event.event_time_ms:
+                state, new, _ = self.on_watermark(state, envelope.event.event_time_ms, log)
                 records += new
             state, new, timer_ms = self.on_event(state, envelope, log)
             records += new

@@ -24,6 +24,7 @@ from apache_beam.transforms.userstate import (
 )
 from apache_beam.utils.timestamp import Timestamp
 
+from transforms import event_coder  # noqa: F401  (registers the coders)
 from transforms.aggregation import Aggregation, AggregationConfig, Record
 from transforms.events import DeadLetter, Envelope, Reason
 from transforms.records import FeatureRecord, SessionRecord
