@@ -57,6 +57,13 @@ rules:
     severity: medium
     weight: 0.55
     when: has_amount_to_mean_ratio_30d && amount_to_mean_ratio_30d > 5.0
+  - id: many_payments_sooner
+    description: Some payments in minutes. On trial.
+    reason_code: CARD_TESTING_SOONER
+    severity: medium
+    weight: 0.8
+    mode: shadow
+    when: event_type == 'payment' && payment_count_10m >= 3
 """
 )
 BERLIN: dict[str, Any] = {"country": "DE", "latitude": 52.52, "longitude": 13.4}

@@ -289,6 +289,34 @@ def test_rules_are_judged_by_the_day_of_their_events_those_on_trial_apart(tmp_pa
     }
 
 
+def test_a_rule_on_trial_is_told_by_what_it_would_add(tmp_path: Path, database: Path) -> None:
+    rows = [
+        scored("e1", shadow_rules=["t"]),
+        scored("e2", shadow_rules=["t"], action="review"),
+        scored("e3", shadow_rules=["t", "u"], action="block"),
+        scored("e4", shadow_rules=["t"]),
+        scored("e5", shadow_rules=["t"]),
+        scored("e5", shadow_rules=["t"], user_id="u2"),
+        scored("e6", fired_rules=["live"], action="review"),
+        scored("e7", shadow_rules=["u"]),
+        scored("e7", version=2),
+        scored("e8", shadow_rules=["t"], at_ms=NOON_MS + DAY_MS),
+    ]
+    labels = [label("e1", True), label("e2", True), label("e4", False), label("e8", True)]
+    written = Path(results(tmp_path / "results.duckdb", rows, labels))
+    found = [
+        (row.pop("day").day, row.pop("rule_id"), tuple(row.values())) for row in _answer(written, "rules_on_trial")
+    ]
+    # hits, users; blocked, reviewed, allowed; of those allowed: fraud, legitimate, without a verdict
+    assert found == [
+        (1, "t", (6, 2, 1, 1, 4, 1, 1, 2)),
+        (2, "t", (1, 1, 0, 0, 1, 1, 0, 0)),
+        (1, "u", (1, 1, 1, 0, 0, 0, 0, 0)),
+    ]
+    (card_tests,) = _answer(database, "rules_on_trial")
+    assert (card_tests["hit_count"], card_tests["allowed_now"]) == (6, 2), "the other four are found without it"
+
+
 def test_users_are_linked_by_their_devices_but_not_by_those_of_a_crowd(tmp_path: Path) -> None:
     crowd = [scored(f"c{i}", user_id=f"crowd{i}", device_id="kiosk") for i in range(51)]
     rows = [
