@@ -167,7 +167,7 @@ def killed_by(mutation: Mutation) -> str | None:
     with tempfile.TemporaryDirectory() as copied:
         copy = Path(copied)
         for folder in ("transforms", "tests"):
-            shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         (copy / "tests" / "conftest.py").unlink()
         shutil.copy(ROOT / "pyproject.toml", copy)
         source = copy / mutation.path
