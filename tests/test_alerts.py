@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from scored import MINUTE, NOON_MS, login, payment, record, rule, rules
 
 from fraud_pipeline.rules import read_rules
-from transforms.alerts import Alert, describe, feature_evidence, money
+from transforms.alerts import Alert, describe, duration, feature_evidence, money
 from transforms.case_findings import MAX_EVIDENCE
 from transforms.cases import CaseConfig, Cases, matters
+from transforms.entities import DEFAULT_ENTITIES
 from transforms.events import Claim, Signup
 from transforms.features import FEATURES, Feature
 from transforms.records import FeatureRecord
@@ -71,14 +72,12 @@ def test_the_summary_is_a_sentence_with_values_and_units() -> None:
     )
     assert raised(taken).summary == (
         "Review the payment of 1,299.00 EUR of user u1 at 2026-01-01 12:04:00 UTC from BR: impossible travel "
-        "(score 0.70, high). Seen: failures before login: 0 events, new country: yes, new device: no, "
-        "travel: 10,234.5 km, travel speed: 3,412.2 km/h."
+        "(score 0.70, high). Seen: failures before login: 0, new country, travel: 10,234 km, travel speed: 3,412 km/h."
     )
     guessing = record(login(0, "failure", country=None), failures_in_a_row=7, login_failure_count_10m=7)
     assert raised(guessing).summary == (
         "Review the failed login of user u1 at 2026-01-01 12:00:00 UTC: brute force burst (score 0.60, high). "
-        "Seen: failures in a row: 7 events, login failure count in the last 10 minutes: 7 events, "
-        "login failure count in the last hour: 0 events."
+        "Seen: failures in a row: 7, login failures in the last 10 minutes: 7, login failures in the last hour: 0."
     )
 
 
@@ -114,6 +113,7 @@ def test_only_the_first_of_many_values_are_shown() -> None:
 def test_events_of_each_type_are_described() -> None:
     common = {"event_id": "e", "user_id": "u", "event_time_ms": 0}
     assert describe(login(outcome="failure")) == "failed login"
+    assert describe(payment(0, 1_820, expected_amount_minor=1_300)) == "payment of 18.20 EUR (quoted 13.00 EUR)"
     assert describe(Signup(**common)) == "sign-up"  # type: ignore[arg-type]
     assert describe(Claim(**common, promotion_id="WELCOME")) == "claim of promotion WELCOME"  # type: ignore[arg-type]
 
@@ -121,14 +121,52 @@ def test_events_of_each_type_are_described() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("ip_event_count_10s", "ip event count in the last 10 seconds: 3 events"),
-        ("ip_event_count_1h", "ip event count in the last hour: 3 events"),
-        ("ip_event_count_30d", "ip event count in the last 30 days: 3 events"),
-        ("failures_in_a_row", "failures in a row: 3 events"),
+        ("ip_event_count_10s", "IP events in the last 10 seconds: 3"),
+        ("ip_event_count_1h", "IP events in the last hour: 3"),
+        ("ip_event_count_30d", "IP events in the last 30 days: 3"),
+        ("distinct_country_count_1d", "distinct countries in the last day: 3"),
+        ("ip_login_success_count_1h", "IP login successes in the last hour: 3"),
+        ("account_incoming_count_1m", "account incoming payments in the last minute: 3"),
+        ("failures_in_a_row", "failures in a row: 3"),
     ],
 )
-def test_windows_are_given_in_words(name: str, text: str) -> None:
-    assert feature_evidence(name, 3, {name: Feature(name, "int", "events", "Help.")}).text == text
+def test_windows_and_counts_are_given_in_words(name: str, text: str) -> None:
+    found = feature_evidence(name, 3, {name: Feature(name, "int", "events", "Help.")})
+    assert (found.text, found.value, found.unit) == (text, 3, "events")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("payment_amount_minor_1h", 129_900, "payment amount in the last hour: 129,900 minor units"),
+        ("payment_amount_max_minor_1d", 5, "largest payment in the last day: 5 minor units"),
+        ("amount_to_mean_ratio_30d", 45.25, "amount against the mean in the last 30 days: 45.2 times"),
+        ("merchant_fraud_share_7d", 0.125, "merchant fraud share in the last 7 days: 12.5%"),
+        ("seconds_since_login", 145.2, "time since login: 2 min 25 s"),
+        ("session_duration_seconds", 90_061.0, "session duration: 1 d 1 h"),
+        ("travel_speed_kmh", 2_664.5, "travel speed: 2,664 km/h"),
+        ("travel_km", 12.34, "travel: 12.3 km"),
+        ("is_new_ip", True, "new IP: yes"),
+        ("is_new_device", False, "new device: no"),
+    ],
+)
+def test_values_are_given_with_their_units(name: str, value: float, text: str) -> None:
+    declared = {feature.name: feature for feature in (*FEATURES, *DEFAULT_ENTITIES.features)}
+    assert feature_evidence(name, value, declared).text == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0.0 s"), (59.5, "59.5 s"), (60, "1 min 0 s"), (3_600, "1 h 0 min"), (90_061, "1 d 1 h")],
+)
+def test_spans_of_time_have_two_units(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_what_was_not_seen_is_in_the_evidence_but_not_in_the_sentence() -> None:
+    result = raised(record(is_new_ip=True), rules("is_new_ip && !is_new_device"))
+    assert sorted(f.text for f in result.features) == ["new IP: yes", "new device: no"]
+    assert result.summary.endswith(". Seen: new IP.")
 
 
 def test_a_feature_that_is_no_longer_declared_is_given_as_it_is() -> None:
@@ -138,7 +176,7 @@ def test_a_feature_that_is_no_longer_declared_is_given_as_it_is() -> None:
 def test_unknown_values_are_not_shown() -> None:
     summary = raised(record(is_new_ip=True), rules("travel_km > 5.0 || is_new_ip")).summary
     assert "travel" not in summary
-    assert "new ip: yes" in summary
+    assert summary.endswith("Seen: new IP.")
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,8 @@ def test_the_evidence_is_bounded_and_the_count_true() -> None:
     assert closed.event_count == 50
     assert [event.event_id for event in closed.events] == ["e0", "e7", "e30"]
     assert [(f.name, f.value, f.unit, f.text) for f in closed.features] == [
-        ("is_new_ip", True, "yes/no", "new ip: yes"),
-        ("login_count_1h", 3, "events", "login count in the last hour: 3 events"),
+        ("is_new_ip", True, "yes/no", "new IP: yes"),
+        ("login_count_1h", 3, "events", "logins in the last hour: 3"),
     ]
     assert [(r.rule_id, r.reason_code, r.severity) for r in closed.rules] == [("a", "A", "high")]
 
@@ -148,7 +148,7 @@ def test_a_case_whose_events_are_all_allowed_is_withdrawn_and_may_come_back() ->
     (withdrawn,) = player.play(suspicion(0, "a", "", version=8, trigger="LATE"))
     assert (withdrawn.alert_id, withdrawn.change, withdrawn.status) == (opened.alert_id, "WITHDRAWN", "withdrawn")
     assert (withdrawn.action, withdrawn.event_count, withdrawn.reason_codes) == ("allow", 0, ("A",))
-    assert withdrawn.summary.startswith("Withdrawn, as late events change the picture; it was: Review the payment")
+    assert withdrawn.summary.startswith("Nothing is suspicious any more, as late events change the picture; it was: ")
     assert withdrawn.version > opened.version
     assert current(player.told) == {}
     (again,) = player.play(suspicion(0, "a", version=11, trigger="LATE"))

@@ -231,14 +231,14 @@ def test_the_notification_has_a_text_for_chats_and_fields_for_programs() -> None
     said = json.loads(body)
     assert said["schema"] == SCHEMA
     assert said["text"].startswith("*CRITICAL* Review the payment of 20.00 EUR of user u0 at 2026-01-01 12:00:00 UTC")
-    assert said["text"].endswith(f"Alert `{alert.alert_id}`, version {alert.version}")
+    assert said["text"].endswith(f"\nAlert `{alert.alert_id}`")
     fields = said["alert"]
     assert (fields["action"], fields["reason_codes"], fields["event_count"]) == ("review", ["C", "A"], 1)
     assert fields["evidence"]["features"][1] == {
         "name": "login_count_1h",
         "value": 3,
         "unit": "events",
-        "text": "login count in the last hour: 3 events",
+        "text": "logins in the last hour: 3",
     }
     assert fields["evidence"]["events"][0]["what"] == "payment of 20.00 EUR"
     assert fields["event_time"] == "2026-01-01T12:00:00.000Z"
@@ -262,6 +262,16 @@ def test_cards_tokens_addresses_and_payloads_stay_out_unless_asked_for() -> None
     body = notification(alert, ("event",))
     assert body is not None
     assert all(value.encode() in body for value in secrets.values())
+
+
+def test_a_chat_sees_first_that_an_alert_stands_no_more() -> None:
+    player = Player()
+    told = player.play(suspicion(0, "a", "A"), suspicion(1, "b", "B"), suspicion(2, "c", "AB"))
+    told += player.play(*(suspicion(i, e, "", version=2, trigger="LATE") for i, e in enumerate("abc")))
+    first_words = {alert.change: chat_text(alert).split()[0] for alert in told}
+    assert first_words["OPENED"] == "*MEDIUM*"
+    assert first_words["EXTENDED"] == "*HIGH*"
+    assert (first_words["MERGED"], first_words["WITHDRAWN"]) == ("*MERGED*", "*WITHDRAWN*")
 
 
 def test_people_are_not_told_of_what_is_nothing_to_act_on() -> None:

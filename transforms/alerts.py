@@ -137,18 +137,20 @@ def summary(
     last_ms: int,
     features: tuple[FeatureEvidence, ...],
 ) -> str:
-    """A case in one sentence, and what was seen in another. Never holds the key's value, but for a user's."""
+    """A case in one sentence, and what was seen in another: not what wasn't. Never holds the key's value, but for a
+    user's."""
     user = f"user {plain(user_id, 64)}"
     where = f" from {plain(place, 8)}" if place else ""
     reasons = ", ".join(words(code) for code in reason_codes) or "a decision without a rule"
     grade = f"(score {score:.2f}, {severity})"
-    seen = f". Seen: {', '.join(feature.text for feature in features)}" if features else ""
+    shown = [feature.text.removesuffix(": yes") for feature in features if feature.value is not False]
+    seen = f". Seen: {', '.join(shown)}" if shown else ""
     if event_count == 1:
         return f"{_VERBS[action]} the {what} of {user} at {_time(event_ms)} UTC{where}: {reasons} {grade}{seen}."
     about = f"of {user}" if key_field == "user_id" else f"on {_ABOUT.get(key_field, f'one {key_field}')}"
     of_whom = "" if key_field == "user_id" else f" of {user}"
     return (
-        f"{_VERBS[action]} {event_count:,} events {about} from {_time(first_ms)} to {_time(last_ms)} UTC: "
+        f"{_VERBS[action]} {event_count:,} events {about} from {_time(first_ms)} to {_until(first_ms, last_ms)} UTC: "
         f"{reasons} {grade}. Most suspicious: the {what}{of_whom} at {_time(event_ms)} UTC{where}{seen}."
     )
 
@@ -159,7 +161,9 @@ def describe(event: Activity) -> str:
         case Login():
             return "successful login" if event.outcome == "success" else "failed login"
         case Payment():
-            return f"payment of {money(event.amount_minor, event.currency)}"
+            paid = f"payment of {money(event.amount_minor, event.currency)}"
+            quoted = event.expected_amount_minor
+            return paid if quoted is None else f"{paid} (quoted {money(quoted, event.currency)})"
         case Signup():
             return "sign-up"
         case Claim():
@@ -167,20 +171,64 @@ def describe(event: Activity) -> str:
 
 
 def feature_evidence(name: str, value: bool | int | float, features: Mapping[str, Feature]) -> FeatureEvidence:
-    """A feature's value with its unit: `login_failure_count_10m`, 12 -> `login failure count in the last 10 minutes:
-    12 events`. One that is no longer declared is given as it is."""
+    """A feature's value in words: `login_failure_count_10m`, 12 is `login failures in the last 10 minutes: 12`. One
+    that isn't declared any more is given as it is."""
     feature = features.get(name)
     if feature is None:
         return FeatureEvidence(name, value, "", f"{name}: {value}")
     stem, _, window = name.rpartition("_")
     span = _span(window)
-    said = (stem if span else name).replace("_minor", "").removesuffix("_kmh").removesuffix("_km")
-    said = said.removeprefix("is_").replace("_", " ") + span
+    return FeatureEvidence(name, value, feature.unit, _said(stem if span else name, span, value, feature))
+
+
+def _said(stem: str, span: str, value: bool | int | float, feature: Feature) -> str:
+    counted = stem.removesuffix("_count")
+    if counted != stem:
+        stem = _plural(counted)
+    for part, better in _BETTER:
+        stem = stem.replace(part, better)
+    stem = stem.removesuffix("_kmh").removesuffix("_km").removeprefix("is_")
+    said = re.sub(r"\bip(s?)\b", r"IP\1", stem.replace("_", " ")) + span
     if feature.type == "bool":
-        return FeatureEvidence(name, value, feature.unit, f"{said}: {'yes' if value else 'no'}")
-    number = f"{value:,}" if feature.type == "int" else f"{value:,.1f}"
-    unit = "" if feature.unit == "ratio" else f" {feature.unit}"
-    return FeatureEvidence(name, value, feature.unit, f"{said}: {number}{unit}")
+        return f"{said}: {'yes' if value else 'no'}"
+    if feature.unit == "seconds":
+        return f"{said}: {duration(value)}"
+    if feature.unit == "ratio":
+        return f"{said}: {value:.1%}" if "share" in stem else f"{said}: {value:,.1f} times"
+    number = f"{value:,}" if feature.type == "int" else f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}"
+    return f"{said}: {number} {feature.unit}" if feature.unit in ("minor units", "km", "km/h") else f"{said}: {number}"
+
+
+_BETTER = (
+    ("seconds_since", "time_since"),
+    ("duration_seconds", "duration"),
+    ("_to_mean_ratio", "_against_the_mean"),
+    ("_to_max_ratio", "_against_the_largest"),
+    ("_minor", ""),
+    ("payment_amount_max", "largest_payment"),
+    ("payment_amount_mean", "mean_payment"),
+)
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith(("incoming", "outgoing")):
+        return noun + "_payments"
+    if noun.endswith("y"):
+        return noun[:-1] + "ies"
+    return noun + ("es" if noun.endswith("s") else "s")
+
+
+def duration(seconds: float) -> str:
+    """A time span for people, its two largest units: `duration(145.2)` is `2 min 25 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    left = round(seconds)
+    parts: list[str] = []
+    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count} {name}")
+    return " ".join(parts[:2])
 
 
 _WINDOW = re.compile(r"([1-9][0-9]*)([smhd])")
@@ -227,3 +275,9 @@ def plain(text: str, limit: int) -> str:
 
 def _time(ms: int) -> str:
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _until(first_ms: int, last_ms: int) -> str:
+    """The last time, without its date where that is the first one's."""
+    first, last = _time(first_ms), _time(last_ms)
+    return last.removeprefix(f"{first.partition(' ')[0]} ")

@@ -17,7 +17,7 @@ _PREFIXES: dict[Change, str] = {
     "EXTENDED": "More reasons: ",
     "CORRECTED": "Corrected: ",
     "REOPENED": "Suspicious again: ",
-    "WITHDRAWN": "Withdrawn, as late events change the picture; it was: ",
+    "WITHDRAWN": "Nothing is suspicious any more, as late events change the picture; it was: ",
 }
 
 

@@ -99,7 +99,8 @@ def chat_text(alert: Alert) -> str:
     """
     said = alert.summary.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     said = _MENTION.sub("@\u200b", said)
-    return f"*{alert.severity.upper()}* {said}\nAlert `{alert.alert_id}`, version {alert.version}"
+    stands = alert.status in ("open", "closed")
+    return f"*{(alert.severity if stands else alert.status).upper()}* {said}\nAlert `{alert.alert_id}`"
 
 
 def head(body: bytes) -> Head:
