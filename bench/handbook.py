@@ -25,28 +25,25 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-import duckdb
-import msgspec
 
+from bench.handbook_data import COLUMNS, FEATURES_FILE, TRANSACTIONS_FILE, Row, messages, published, ties, transactions
 from fraud_pipeline import job
 from fraud_pipeline.config import PipelineConfig
+from fraud_pipeline.errors import UsageError
 from fraud_pipeline.sinks import Sink
 from fraud_pipeline.stream_replay import ReplayOptions
 from transforms.entities import EntityConfig, load_entities
-from transforms.events import Message
 from transforms.features import FEATURES
 from transforms.message_lines import wrap_line
 from transforms.records import Score
 from transforms.rule_file import load_rules
 
 TOLERANCE = 1e-6
-DAY_MS = 86_400_000
-LABEL_DELAY_MS = 7 * DAY_MS
 ONE_SESSION_SECONDS = 90 * 86_400.0
 """A gap that no customer's silence reaches."""
 
@@ -73,21 +70,6 @@ rules:
 """
 """Rules that name no entity: those that ship name more entities than are declared here."""
 
-COLUMNS = {
-    f"{who}_{what}_{days}DAY_WINDOW": (feature.format(days=days), unit)
-    for days in (1, 7, 30)
-    for who, what, feature, unit in (
-        ("CUSTOMER_ID", "NB_TX", "payment_count_{days}d", 1.0),
-        ("CUSTOMER_ID", "AVG_AMOUNT", "payment_amount_mean_minor_{days}d", 100.0),
-        ("TERMINAL_ID", "NB_TX", "merchant_delayed_payment_count_{days}d", 1.0),
-        ("TERMINAL_ID", "RISK", "merchant_fraud_share_{days}d", 1.0),
-    )
-}
-"""The book's columns, each with our feature and how many of our units one of the book's is."""
-
-Row = tuple[int, int, int, int, float, bool]
-"""Transaction, time in epoch ms, customer, terminal, amount, fraud."""
-
 
 class Parity(NamedTuple):
     """How features compare.
@@ -106,61 +88,6 @@ class Parity(NamedTuple):
     wrong: list[tuple[int, str, float | None, float]]
     wrong_count: int
     approximate: int
-
-
-def transactions(path: Path) -> list[Row]:
-    """The payments in a Parquet file of the book's columns, in the order of time."""
-    return duckdb.sql(
-        "SELECT TRANSACTION_ID, epoch_ms(TX_DATETIME), CUSTOMER_ID, TERMINAL_ID, TX_AMOUNT, TX_FRAUD = 1 "
-        f"FROM read_parquet('{path}') ORDER BY TX_DATETIME, TRANSACTION_ID"
-    ).fetchall()
-
-
-def published(path: Path) -> dict[int, dict[str, float]]:
-    """The features in a Parquet file of the book's columns, by transaction."""
-    relation = duckdb.sql(f"SELECT * FROM read_parquet('{path}')")
-    names = relation.columns
-    rows = (dict(zip(names, row, strict=True)) for row in relation.fetchall())
-    return {row["TRANSACTION_ID"]: {name: row[name] for name in COLUMNS if row.get(name) is not None} for row in rows}
-
-
-def ties(rows: Sequence[Row]) -> set[int]:
-    """Transactions that share customer and second with another."""
-    seen: dict[tuple[int, int], int] = {}
-    tied: set[int] = set()
-    for transaction, at_ms, customer, *_ in rows:
-        if (customer, at_ms) in seen:
-            tied |= {transaction, seen[customer, at_ms]}
-        seen[customer, at_ms] = transaction
-    return tied
-
-
-def messages(rows: Sequence[Row]) -> Iterator[Message]:
-    """The payments and labels as messages, each received when it happens."""
-    for transaction, at_ms, customer, terminal, amount, is_fraud in rows:
-        payment = {
-            "event_id": f"t{transaction}",
-            "event_type": "payment",
-            "user_id": f"c{customer}",
-            "event_time": at_ms,
-            "amount_minor": round(amount * 100),
-            "currency": "EUR",
-            "merchant_id": f"m{terminal}",
-        }
-        yield Message(msgspec.json.encode(payment), at_ms, "")
-        if is_fraud:
-            label = {
-                "event_id": f"l{transaction}",
-                "event_type": "label",
-                "user_id": f"c{customer}",
-                "event_time": at_ms + LABEL_DELAY_MS,
-                "target_event_id": f"t{transaction}",
-                "target_event_time": at_ms,
-                "merchant_id": f"m{terminal}",
-                "is_fraud": True,
-                "source": "chargeback",
-            }
-            yield Message(msgspec.json.encode(label), at_ms + LABEL_DELAY_MS, "")
 
 
 _WANTED: set[int] = set()
@@ -259,20 +186,22 @@ def compare(ours: Mapping[int, tuple[dict[str, Any], bool]], book: Mapping[int, 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compares all rows, prints how it went; 1 where a value differs."""
+    """Compares all rows, prints how it went; 1 where a value differs, 2 for a mistake on the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.handbook", description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        help="directory of handbook_transactions.parquet and handbook_features.parquet",
+        "--data", type=Path, required=True, help=f"directory of {TRANSACTIONS_FILE} and {FEATURES_FILE}"
     )
     parser.add_argument("--gap-seconds", type=float, default=ONE_SESSION_SECONDS, help="of sessions (90 days)")
     parser.add_argument("--max-ticks", type=int, default=MAX_TICKS, help=f"bundles of the stream ({MAX_TICKS})")
     parser.add_argument("--bounded", action="store_true", help="through the batch path instead of the stream")
     args = parser.parse_args(argv)
-    rows = transactions(args.data / "handbook_transactions.parquet")
-    book = published(args.data / "handbook_features.parquet")
+    try:
+        _check(args)
+    except (UsageError, ValueError) as error:
+        print(f"python -m bench.handbook: {error}", file=sys.stderr)
+        return 2
+    rows = transactions(args.data / TRANSACTIONS_FILE)
+    book = published(args.data / FEATURES_FILE)
     tied = ties(rows)
     compared = {transaction: values for transaction, values in book.items() if transaction not in tied}
     last_ms = max(at_ms for transaction, at_ms, *_ in rows if transaction in compared)
@@ -297,6 +226,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for transaction, column, mine, theirs in parity.wrong:
         print(f"  transaction {transaction}, {column}: {mine}, published {theirs}")
     return 1 if parity.wrong_count else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in (TRANSACTIONS_FILE, FEATURES_FILE):
+        if not (args.data / name).is_file():
+            raise UsageError(f"{args.data / name} isn't there; give --data the directory that has it")
+    _ = PipelineConfig(gap_seconds=args.gap_seconds), ReplayOptions(max_ticks=args.max_ticks)
 
 
 if __name__ == "__main__":
