@@ -12,6 +12,7 @@ This leans on private parts of Beam, so it does nothing with any version but the
 
 from __future__ import annotations
 
+import copy
 import functools
 import weakref
 from typing import Any
@@ -45,6 +46,7 @@ def install() -> bool:
     )
     tag = trigger._CombiningValueStateTag
     tag.without_extraction = _by_combiner(tag.without_extraction)  # type: ignore[method-assign]
+    trigger.InMemoryUnmergedState.copy = _copied  # type: ignore[method-assign]
     parallel = executor._ExecutorServiceParallelExecutor
     parallel.schedule_consumers = _unless_empty(parallel.schedule_consumers)  # type: ignore[method-assign]
     return True
@@ -70,6 +72,15 @@ def _unless_empty(schedule: Any) -> Any:
             schedule(runner, bundle)
 
     return scheduled
+
+
+def _copied(state: Any) -> Any:
+    copied = trigger.InMemoryUnmergedState(state.defensive_copy)
+    copied.timers.update((window, dict(timers)) for window, timers in state.timers.items())
+    copied.global_state = copy.deepcopy(state.global_state)
+    for window, tags in state.state.items():
+        copied.state[window].update((tag, copy.copy(values)) for tag, values in tags.items())
+    return copied
 
 
 def _releasing(output: Any) -> Any:

@@ -9,6 +9,9 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms import trigger
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import Timestamp
 
 from fraud_pipeline import local_runner
 
@@ -51,3 +54,24 @@ def test_state_without_extraction_is_that_of_the_tag_by_one_combiner_each() -> N
     assert looks[0].combine_fn is not looks[1].combine_fn
     summed = looks[1].combine_fn
     assert summed.extract_output(summed.add_input(summed.create_accumulator(), 3)) == [3], "as Beam's: no sum yet"
+
+
+def test_a_copy_of_a_keys_state_is_apart_from_it() -> None:
+    local_runner.install()
+    window, values = GlobalWindow(), trigger._ListStateTag("values")
+    state = trigger.InMemoryUnmergedState()
+    state.set_timer(window, "end", TimeDomain.WATERMARK, Timestamp(5))
+    state.add_state(window, values, "a")
+    copied = state.copy()
+    assert copied.timers == {window: {("end", TimeDomain.WATERMARK, ""): Timestamp(5)}}
+    assert copied.get_state(window, values) == ["a"]
+    copied.set_timer(window, "end", TimeDomain.WATERMARK, Timestamp(6))
+    copied.set_timer(window, "start", TimeDomain.WATERMARK, Timestamp(1))
+    copied.add_state(window, values, "b")
+    assert state.timers == {window: {("end", TimeDomain.WATERMARK, ""): Timestamp(5)}}
+    assert state.get_state(window, values) == ["a"]
+    copied.clear_timer(window, "end", TimeDomain.WATERMARK)
+    copied.clear_timer(window, "start", TimeDomain.WATERMARK)
+    assert not copied.timers
+    copied.set_timer(window, "end", TimeDomain.WATERMARK, Timestamp(7))
+    assert len(copied.timers) == 1, "a window without timers gets one again"
