@@ -114,6 +114,7 @@ def test_events_of_each_type_are_described() -> None:
     common = {"event_id": "e", "user_id": "u", "event_time_ms": 0}
     assert describe(login(outcome="failure")) == "failed login"
     assert describe(payment(0, 1_820, expected_amount_minor=1_300)) == "payment of 18.20 EUR (quoted 13.00 EUR)"
+    assert describe(payment(0, 1_300, expected_amount_minor=1_300)) == "payment of 13.00 EUR"
     assert describe(Signup(**common)) == "sign-up"  # type: ignore[arg-type]
     assert describe(Claim(**common, promotion_id="WELCOME")) == "claim of promotion WELCOME"  # type: ignore[arg-type]
 

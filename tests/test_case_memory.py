@@ -119,6 +119,13 @@ def test_what_is_folded_shows_the_most_suspicious_and_parts_no_more() -> None:
     assert right.event_id == rough.event_id == "e1"
 
 
+def test_users_that_were_folded_are_not_counted_but_said_to_be_there() -> None:
+    player = Player(CaseConfig(key_field="device_id", max_events=3))
+    player.play(*(suspicion(i, f"e{i}", user_id=f"u{i}", device_id="d") for i in range(5)))
+    (closed,) = player.drain()
+    assert "5 events of 3 users or more on one device from " in closed.summary
+
+
 GOLDEN = bytes.fromhex(
     "0178019bbaaab438b5283e33c5aad470f21d0691f3419a9c057fd6a8cc633ccfc0c038bb32f71a039cc1c8c078dafeb13118"
     "4c9cb23071a123139cbfa8d47061225c259cb1a520b1323735af44213f4dc1c840cfc040c1353468918beba4492b338be3f3"

@@ -243,7 +243,7 @@ def test_cases_can_be_about_a_card_and_do_not_name_it() -> None:
     player.play(*scores)
     (closed,) = player.drain()
     assert (closed.key_field, closed.key, closed.event_count) == ("card_id", "tok-4111", 3)
-    assert "3 events on one card from " in closed.summary
+    assert "3 events of 3 users on one card from " in closed.summary
     assert "of user u0 at" in closed.summary
     assert "tok-4111" not in closed.summary
     assert [event.user_id for event in closed.events] == ["u0", "u1", "u2"]
@@ -262,7 +262,7 @@ def test_cases_can_be_about_a_network() -> None:
     player.play(*(suspicion(i, f"e{i}", user_id=f"u{i}", ip=f"192.0.2.{i}") for i in range(3)))
     (closed,) = player.drain()
     assert (closed.key_field, closed.key, closed.event_count) == ("network", "192.0.2.0/24", 3)
-    assert "3 events on one network from " in closed.summary
+    assert "3 events of 3 users on one network from " in closed.summary
     assert [event.fields for event in closed.events] == 3 * [{"network": "192.0.2.0/24"}]
 
 

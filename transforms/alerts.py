@@ -135,10 +135,15 @@ def summary(
     event_count: int,
     first_ms: int,
     last_ms: int,
+    users: str,
     features: tuple[FeatureEvidence, ...],
 ) -> str:
     """A case in one sentence, and what was seen in another: not what wasn't. Never holds the key's value, but for a
-    user's."""
+    user's.
+
+    Args:
+      users: how many there are, as a number or in words; empty where it isn't known.
+    """
     user = f"user {plain(user_id, 64)}"
     where = f" from {plain(place, 8)}" if place else ""
     reasons = ", ".join(words(code) for code in reason_codes) or "a decision without a rule"
@@ -147,7 +152,9 @@ def summary(
     seen = f". Seen: {', '.join(shown)}" if shown else ""
     if event_count == 1:
         return f"{_VERBS[action]} the {what} of {user} at {_time(event_ms)} UTC{where}: {reasons} {grade}{seen}."
-    about = f"of {user}" if key_field == "user_id" else f"on {_ABOUT.get(key_field, f'one {key_field}')}"
+    about = f"of {user}"
+    if key_field != "user_id":
+        about = f"{f'of {users} ' if users else ''}on {_ABOUT.get(key_field, f'one {key_field}')}"
     of_whom = "" if key_field == "user_id" else f" of {user}"
     return (
         f"{_VERBS[action]} {event_count:,} events {about} from {_time(first_ms)} to {_until(first_ms, last_ms)} UTC: "
@@ -163,7 +170,9 @@ def describe(event: Activity) -> str:
         case Payment():
             paid = f"payment of {money(event.amount_minor, event.currency)}"
             quoted = event.expected_amount_minor
-            return paid if quoted is None else f"{paid} (quoted {money(quoted, event.currency)})"
+            if quoted is None or quoted == event.amount_minor:
+                return paid
+            return f"{paid} (quoted {money(quoted, event.currency)})"
         case Signup():
             return "sign-up"
         case Claim():

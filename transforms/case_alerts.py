@@ -62,6 +62,8 @@ def alert(
     """
     lead, severity = case.lead, SEVERITIES[case.severity]
     key_field, _, value = key.partition(":")
+    stands = case.status in (OPEN, CLOSED)
+    approximate = any(f.count > 1 for f in events)
     evidence = tuple(feature_evidence(name, seen, features) for name, seen in lead.values)
     sentence = summary(
         action=ACTIONS[case.action],
@@ -76,7 +78,8 @@ def alert(
         event_count=case.count,
         first_ms=case.first_ms,
         last_ms=case.last_ms,
-        features=evidence,
+        users=_users(events, approximate),
+        features=evidence if stands else (),
     )
     prefix = f"Now part of alert {case.into}; it was: " if change == "MERGED" else _PREFIXES.get(change, "")
     shown = sorted(sorted(events, key=priority)[-max_shown:], key=lambda f: (f.event_ms, f.digest))
@@ -100,8 +103,8 @@ def alert(
         summary=prefix + sentence,
         first_event_ms=case.first_ms,
         last_event_ms=case.last_ms,
-        event_count=0 if case.status in (WITHDRAWN, MERGED) else case.count,
-        approximate=any(f.count > 1 for f in events),
+        event_count=case.count if stands else 0,
+        approximate=approximate,
         rules=tuple(RuleEvidence(rule[0], rule[1], SEVERITIES[rule[2]]) for rule in case.rules),
         features=evidence,
         events=tuple(
@@ -110,3 +113,10 @@ def alert(
         ),
         merged_into=case.into or None,
     )
+
+
+def _users(events: Sequence[Finding], approximate: bool) -> str:
+    count = len({each.user_id for each in events})
+    if not count:
+        return ""
+    return f"{count:,} user{'s' if count > 1 else ''}{' or more' if approximate else ''}"
