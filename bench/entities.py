@@ -67,7 +67,9 @@ def events(entity: str, count: int, hot_share: float = 0.0, seed: int = 1) -> It
         if field:
             common[field] = key if entity not in ("ip", "network") else _address(key)
         if entity in PAYMENTS_ONLY or chance.random() < 0.3:
-            ids = {f"{name}_id": f"{name}{chance.randrange(5_000)}" for name in ("card", "merchant", "payee")}
+            ids: dict[str, Any] = {
+                f"{name}_id": f"{name}{chance.randrange(5_000)}" for name in ("card", "merchant", "payee")
+            }
             if not field:
                 ids[f"{entity}_id"] = key
             yield Payment(**common, **ids, amount_minor=chance.randrange(10_000), currency="EUR")
