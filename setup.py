@@ -10,9 +10,11 @@ BEAM = "apache-beam[gcp]>=2.77,<2.78"  # the local Pub/Sub read and update compa
 COMPILED = (
     "aggregation",
     "buckets",
+    "geography",
     "history",
     "points",
     "recency",
+    "session_so_far",
     "sessions",
     "sketches",
     "user_state",

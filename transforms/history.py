@@ -9,7 +9,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from itertools import chain
-from math import asin, cos, radians, sin, sqrt
 from typing import Any, Final
 
 from transforms.buckets import Buckets
@@ -21,6 +20,7 @@ from transforms.features import (
     LONG_WINDOWS,
     WINDOW_SECONDS,
 )
+from transforms.geography import distance_km
 from transforms.points import (
     CLAIM,
     COUNTRY,
@@ -38,6 +38,7 @@ from transforms.points import (
     Points,
 )
 from transforms.recency import Recency, shift_down
+from transforms.session_so_far import NEVER_MS, SessionSoFar
 
 WINDOWS_MS: Final = tuple(seconds * 1_000 for seconds in WINDOW_SECONDS.values())
 LONGEST_MS: Final = WINDOWS_MS[-1]
@@ -45,48 +46,6 @@ LONG: Final = tuple(ALL_WINDOWS.index(w) for w in LONG_WINDOWS)
 DISTINCT: Final = tuple(ALL_WINDOWS.index(w) for w in DISTINCT_WINDOWS)
 CLAIMS: Final = tuple(ALL_WINDOWS.index(w) for w in CLAIM_WINDOWS)
 _CLAIM_COUNTS, _EVENT_COUNT = FEATURE_INDEX[f"claim_count_{CLAIM_WINDOWS[0]}"], FEATURE_INDEX["event_count_30d"]
-
-EARTH_RADIUS_KM: Final = 6371.0088
-"""Mean radius R1 of the Earth (IUGG, Moritz 1980)."""
-
-NEVER_MS: Final = -(1 << 62)
-"""Before any event."""
-
-
-def distance_km(a: tuple[float, ...], b: tuple[float, float]) -> float:
-    """Great-circle distance between two places in degrees, by the haversine formula (Sinnott 1984)."""
-    if a[0] == b[0] and a[1] == b[1]:
-        return 0.0
-    lat_a, lat_b = radians(a[0]), radians(b[0])
-    half_lat, half_lon = (lat_b - lat_a) / 2, radians(b[1] - a[1]) / 2
-    h = sin(half_lat) ** 2 + cos(lat_a) * cos(lat_b) * sin(half_lon) ** 2
-    return 2 * EARTH_RADIUS_KM * asin(min(1.0, sqrt(h)))
-
-
-class SessionSoFar:
-    """Sums of the session that the newest event belongs to."""
-
-    __slots__ = ("amount_minor", "event_count", "failure_count", "login_count", "payment_count", "start_ms")
-
-    def __init__(self, start_ms: int = NEVER_MS, *counts: int) -> None:
-        self.start_ms = start_ms
-        (
-            self.event_count,
-            self.login_count,
-            self.failure_count,
-            self.payment_count,
-            self.amount_minor,
-        ) = counts or (0, 0, 0, 0, 0)
-
-    def add(self, point: Point) -> None:
-        """Counts one more event."""
-        self.event_count += 1
-        if point.kind == PAYMENT:
-            self.payment_count += 1
-            self.amount_minor += point.amount_minor
-        elif point.kind <= LOGIN_SUCCESS:
-            self.login_count += 1
-            self.failure_count += point.kind == LOGIN_FAILURE
 
 
 class History:

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.buckets import Buckets
-from transforms.history import WINDOWS_MS, History, SessionSoFar
+from transforms.history import WINDOWS_MS, History
 from transforms.points import KEY_BYTES, PAYMENT, Place
+from transforms.session_so_far import SessionSoFar
 from transforms.sessions import Session
 from transforms.user_state import UserState
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from transforms.history import NEVER_MS, History
+from transforms.history import History
+from transforms.session_so_far import NEVER_MS
 from transforms.sessions import Session
 
 
