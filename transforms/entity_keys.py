@@ -16,6 +16,9 @@ from transforms.events import Claim, Event, Label, Login, Payment, Signup
 LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT, SIGNUP, CLAIM = range(5)
 """Codes of kinds, positions in `transforms.entities.KINDS`."""
 
+FED = 8
+"""Added to the code of an event in the second role: it feeds the entity, and doesn't get its features."""
+
 _KINDS: dict[type, int] = {Payment: PAYMENT, Signup: SIGNUP, Claim: CLAIM}
 _FIELDS = {
     kind: frozenset(kind.__struct_fields__) | ({"network"} if "ip" in kind.__struct_fields__ else set())

@@ -18,7 +18,7 @@ from transforms.entities import DAY_MS, Entity
 from transforms.entity_answers import Answer, Answers
 from transforms.entity_checkpoints import Checkpoints, Ladder
 from transforms.entity_distinct import RecentValues, find
-from transforms.entity_keys import PAYMENT, hash_of, kind_of
+from transforms.entity_keys import FED, PAYMENT, hash_of, kind_of
 from transforms.entity_plan import Plan
 from transforms.entity_state import EntityState, StateCodec
 from transforms.entity_verdicts import FRAUD, MATCHED, Verdicts
@@ -55,7 +55,7 @@ class EntityMachine:
     def on_feed(self, state: EntityState | None, event: Activity) -> EntityState:
         """An event that names this entity as its other side: it counts in the second role."""
         state = state or EntityState(self._plan.layout)
-        self._insert(state, event, kind_of(event) | 8)
+        self._insert(state, event, kind_of(event) + FED)
         return state
 
     def on_label(self, state: EntityState | None, label: Label) -> EntityState:

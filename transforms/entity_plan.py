@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from transforms.entities import Entity, EntityFeature
-from transforms.entity_keys import PAYMENT, FieldReader
+from transforms.entity_keys import FED, PAYMENT, FieldReader
 from transforms.entity_state import Layout
 from transforms.events import Event
 
@@ -54,7 +54,6 @@ class Plan:
         self.horizon_ms = entity.horizon_ms
         plain = [f for f in features if f.aggregate in ("count", "sum", "distinct")]
         self.windows = sorted({f.window_ms for f in plain}, reverse=True)
-        whole_role = entity.events if entity.fed_by else None
 
         counts: dict[tuple[int, ...] | None, Slots] = {}
         sums: dict[int, Slots] = {}
@@ -64,15 +63,16 @@ class Plan:
         samples: list[tuple[int, int, int]] = []
         slots: list[tuple[int, str, int, int]] = []
         for i, feature in enumerate(features):
-            codes = tuple(k | 8 * feature.role for k in feature.kinds)
+            codes = tuple(k + FED * feature.role for k in feature.kinds)
             if feature.aggregate == "count":
-                whole = not feature.role and codes == entity.events
-                counts.setdefault(whole_role if whole else codes, []).append((i, self._window(feature)))
+                is_all = codes == entity.events and not entity.fed_by
+                counts.setdefault(None if is_all else codes, []).append((i, self._window(feature)))
                 slots.append((i, _name("count", codes), 0, feature.window_ms))
                 totals[_name("count", codes)] = codes
             elif feature.aggregate == "sum":
-                sums.setdefault(PAYMENT | 8 * feature.role, []).append((i, self._window(feature)))
-                slots.append((i, f"sum:{PAYMENT | 8 * feature.role}", 0, feature.window_ms))
+                code = PAYMENT + FED * feature.role
+                sums.setdefault(code, []).append((i, self._window(feature)))
+                slots.append((i, f"sum:{code}", 0, feature.window_ms))
             elif feature.aggregate == "distinct":
                 tracks.setdefault((feature.field, codes), []).append((i, self._window(feature)))
                 samples.append((i, list(tracks).index((feature.field, codes)), feature.window_ms))

@@ -52,7 +52,7 @@ class EntityState:
       newest_ms: event time of the newest event or label.
       floor_ms: no event after this time has been given up; windows that begin here or later are exact.
       verdict_floor_ms: the same of verdicts.
-      times, ids, kinds: of each point its time, id hash (8 bytes) and kind (a byte, plus 8 for the second role).
+      times, ids, kinds: of each point its time, id hash (8 bytes) and kind (a byte, `FED` added for the second role).
       tracks: of each point the hash of a value, 8 bytes each, zeros for none.
       bases, sums: the running sum up to the point, modulo 2**64, and before the first.
       checkpoints, samples: what is left of points that were given up; None as long as none was.
