@@ -16,6 +16,7 @@ WITH
       decision.payee_id,
       decision.referrer_id,
       decision.promotion_id,
+      decision.fired_rules,
       label.is_fraud
     FROM latest_scores AS decision
     LEFT JOIN current_labels AS label
@@ -55,20 +56,54 @@ WITH
     GROUP BY entity, entity_id
     HAVING COUNTIF(action != 'allow') > 0
   ),
+  hits AS (
+    SELECT decisions.user_id, decisions.event_id, decisions.event_time, rule_id
+    FROM decisions
+    CROSS JOIN UNNEST(decisions.fired_rules) AS rule_id
+    WHERE decisions.action != 'allow'
+  ),
+  keyed AS (
+    SELECT 'user_id' AS case_field, user_id AS case_key, user_id, event_id FROM decisions
+    UNION ALL
+    SELECT IF(entity = 'ip', entity, CONCAT(entity, '_id')), entity_id, user_id, event_id FROM behind
+  ),
   told AS (
-    SELECT alert_id, event_id
+    SELECT
+      current_alerts.alert_id,
+      current_alerts.case_field,
+      current_alerts.case_key,
+      current_alerts.first_event_time,
+      current_alerts.last_event_time,
+      rule_id
     FROM current_alerts
+    CROSS JOIN UNNEST(current_alerts.fired_rules) AS rule_id
+  ),
+  members AS (
+    -- An alert shows ten of its events; the others are known by its key, its rules and its time.
+    SELECT told.alert_id, keyed.user_id, keyed.event_id
+    FROM told
+    JOIN keyed
+      ON keyed.case_field = told.case_field AND keyed.case_key = told.case_key
+    JOIN hits
+      ON hits.user_id = keyed.user_id AND hits.event_id = keyed.event_id AND hits.rule_id = told.rule_id
+    WHERE hits.event_time BETWEEN told.first_event_time AND told.last_event_time
     UNION DISTINCT
-    SELECT alert_id, listed_id
+    -- No column has the network, and a decision without a rule has nothing but its alert.
+    SELECT current_alerts.alert_id, decisions.user_id, decisions.event_id
     FROM current_alerts
-    CROSS JOIN UNNEST(current_alerts.event_ids) AS listed_id
+    CROSS JOIN UNNEST(current_alerts.event_ids) AS shown_id
+    JOIN decisions
+      ON decisions.event_id = shown_id
+    WHERE
+      decisions.action != 'allow'
+      AND decisions.event_time BETWEEN current_alerts.first_event_time AND current_alerts.last_event_time
   ),
   alerted AS (
-    SELECT behind.entity, behind.entity_id, COUNT(DISTINCT told.alert_id) AS alert_count
+    SELECT behind.entity, behind.entity_id, COUNT(DISTINCT members.alert_id) AS alert_count
     FROM behind
-    JOIN told
-      ON told.event_id = behind.event_id
-    WHERE behind.entity_id IS NOT NULL AND behind.action != 'allow'
+    JOIN members
+      ON members.user_id = behind.user_id AND members.event_id = behind.event_id
+    WHERE behind.entity_id IS NOT NULL
     GROUP BY behind.entity, behind.entity_id
   )
 SELECT
