@@ -145,6 +145,7 @@ command=(
   --autoscaling_algorithm THROUGHPUT_BASED
   --max_num_workers "$max_workers"
   --machine_type "$machine_type"
+  --max_cache_memory_usage_mb 100
   --no_use_public_ips
   --labels app=fraud-pipeline
 )
