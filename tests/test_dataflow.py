@@ -269,6 +269,7 @@ def test_job_is_a_streaming_job_with_the_options_of_production(job: Job) -> None
     options = environment["sdkPipelineOptions"]["options"]
     assert options["streaming"] is True
     assert options["save_main_session"] is False
+    assert options["max_cache_memory_usage_mb"] == 100
     assert not options.get("enable_hot_key_logging")
 
 
