@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scored import MINUTE, NOON_MS, login, payment, record, rule, rules
 
 from fraud_pipeline.rules import read_rules
-from transforms.alerts import Alert, describe, duration, feature_evidence, money
+from transforms.alert_words import describe, duration, feature_evidence, money
+from transforms.alerts import Alert
 from transforms.case_findings import MAX_EVIDENCE
 from transforms.cases import CaseConfig, Cases, matters
 from transforms.entities import DEFAULT_ENTITIES
@@ -79,6 +80,17 @@ def test_the_summary_is_a_sentence_with_values_and_units() -> None:
         "Review the failed login of user u1 at 2026-01-01 12:00:00 UTC: brute force burst (score 0.60, high). "
         "Seen: failures in a row: 7, login failures in the last 10 minutes: 7, login failures in the last hour: 0."
     )
+
+
+def test_of_windows_with_the_same_number_the_shortest_is_shown() -> None:
+    counts = {"login_failure_count_10m": 7, "login_failure_count_1h": 7, "login_failure_count_1d": 9}
+    adds = rules("login_failure_count_1h + login_failure_count_10m + login_failure_count_1d > 0")
+    result = raised(record(login(), **counts), adds)
+    assert len(result.features) == 3
+    assert sorted(result.summary.partition("Seen: ")[2].rstrip(".").split(", ")) == [
+        "login failures in the last 10 minutes: 7",
+        "login failures in the last day: 9",
+    ]
 
 
 def test_card_tokens_addresses_and_devices_stay_out() -> None:

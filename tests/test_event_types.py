@@ -10,7 +10,7 @@ from scored import rules
 
 from fraud_pipeline.tables.rows import label_row, score_row
 from fraud_pipeline.tables.validation import validate
-from transforms.alerts import describe
+from transforms.alert_words import describe
 from transforms.entities import DEFAULT_ENTITIES
 from transforms.events import Claim, Envelope, Payment, Signup
 from transforms.features import FEATURES

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from transforms.alerts import Alert, Change, EventEvidence, RuleEvidence, Status, feature_evidence, summary
+from transforms.alert_words import feature_evidence, summary
+from transforms.alerts import Alert, Change, EventEvidence, RuleEvidence, Status
 from transforms.case_findings import ACTIONS, Content, priority, reasons
 from transforms.case_state import CLOSED, MERGED, OPEN, WITHDRAWN, Case, Finding
 from transforms.features import Feature

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from transforms.alerts import describe
+from transforms.alert_words import describe
 from transforms.case_state import Finding, FiredRuleParts
 from transforms.entity_keys import FieldReader
 from transforms.features import Feature
