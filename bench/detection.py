@@ -30,7 +30,7 @@ from transforms.records import Score
 from transforms.rule_file import load_rules
 from transforms.rules import RuleSet
 
-HELD_OUT = [401, 402, 403]
+HELD_OUT = [501, 502, 503]
 FADE_INTENSITIES = (0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 

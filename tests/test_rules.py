@@ -226,7 +226,7 @@ def test_the_most_severe_rule_comes_first() -> None:
 @pytest.mark.parametrize("travel", [lambda r: pickle.loads(pickle.dumps(r)), lambda r: pickler.loads(pickler.dumps(r))])
 def test_rules_travel(travel: Callable[[RuleSet], RuleSet]) -> None:
     there = travel(DEFAULT_RULES)
-    match = record(login(0, "success"), failures_before_login=9, login_from_new_device=True)
+    match = record(login(0, "success"), failures_before_login=9, login_from_new_device=True, is_new_ip=True)
     assert there.version == DEFAULT_RULES.version
     assert there.thresholds == DEFAULT_RULES.thresholds
     assert there.evaluate(match) == DEFAULT_RULES.evaluate(match) != ()
