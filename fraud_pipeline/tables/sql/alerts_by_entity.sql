@@ -66,6 +66,8 @@ WITH
     SELECT 'user_id' AS case_field, user_id AS case_key, user_id, event_id FROM decisions
     UNION ALL
     SELECT IF(entity = 'ip', entity, CONCAT(entity, '_id')), entity_id, user_id, event_id FROM behind
+    UNION ALL
+    SELECT 'network', REGEXP_REPLACE(ip, '[.][0-9]+$', '.0/24'), user_id, event_id FROM decisions
   ),
   told AS (
     SELECT
@@ -88,7 +90,7 @@ WITH
       ON hits.user_id = keyed.user_id AND hits.event_id = keyed.event_id AND hits.rule_id = told.rule_id
     WHERE hits.event_time BETWEEN told.first_event_time AND told.last_event_time
     UNION DISTINCT
-    -- No column has the network, and a decision without a rule has nothing but its alert.
+    -- Of an IPv6 network, and of decisions without a rule, there is nothing but what the alert shows.
     SELECT current_alerts.alert_id, decisions.user_id, decisions.event_id
     FROM current_alerts
     CROSS JOIN UNNEST(current_alerts.event_ids) AS shown_id
