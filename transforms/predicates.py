@@ -46,7 +46,7 @@ def predicate_of(expression: Expression, vocabulary: Vocabulary) -> Predicate | 
         case Operation("in", (Name(name), ListOf(items))) if items:
             variable = vocabulary.variables.get(name)
             constants = tuple(item.value for item in items if isinstance(item, Literal) and _fits(item.value, variable))
-            if len(constants) == len(items) and not any(isinstance(constant, bool) for constant in constants):
+            if len(constants) == len(items):
                 return Predicate(name, "in", constants)
         case Operation(operator, (Name(name), Literal(constant))) if operator in _FLIPPED:
             return _comparison(name, operator, constant, vocabulary)

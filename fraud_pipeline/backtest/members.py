@@ -93,6 +93,9 @@ class _Asked:
             try:
                 answer = program.execute(cel.Context(variables={column: value}))
             except NO_MATCH_ERRORS:
+                # The rules themselves are to tell of it.
+                answers[True].append(value)
+                answers[False].append(value)
                 continue
             if isinstance(answer, bool):
                 answers[answer].append(value)

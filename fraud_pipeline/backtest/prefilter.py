@@ -1,8 +1,8 @@
-"""Which rows of history a condition may match, as SQL: never fewer than it matches, and mostly no more.
+"""Which rows of history a condition may match or fail on, as SQL: never fewer than there are, and mostly no more.
 
 A column is NULL where a variable is unknown. Then SQL's three-valued logic decides as a condition does: `false AND
 NULL` is false, `true OR NULL` true, and all else with NULL in it neither. So what SQL can say exactly is said; what it
-can't (functions, arithmetic on integers, which may overflow) may be true and may be false.
+can't (functions, divisions) may be true and may be false, and so may what can't be evaluated.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ANYTHING = May("TRUE", "TRUE")
 
 
 class _Value(NamedTuple):
-    """A value as SQL: of DuckDB's type `kind`; `exact` unless it can be infinite or no number."""
+    """A value as SQL: of DuckDB's type `kind`; `exact` unless it can be infinite, no number or too large."""
 
     sql: str
     kind: str
@@ -144,9 +144,17 @@ def _exact_relation(operator: str, left: Expression, right: Expression, columns:
     if not numbers and (a.kind != b.kind or operator not in ("==", "!=")):
         return None
     sql = f"{a.sql} {_SQL_RELATIONS[operator]} {b.sql}"
-    # Beyond the finite numbers, and only there, DuckDB orders otherwise than CEL.
-    odd = [f"NOT isfinite({value.sql})" for value in (a, b) if not value.exact]
+    names = dict.fromkeys(name for side in (left, right) for name in names_needed(side) or ())
+    is_known = _all(*(f"{_quoted(name)} IS NOT NULL" for name in names))
+    odd = [_odd(value, is_known) for value in (a, b) if not value.exact]
     return May(_any(sql, *odd), _any(f"NOT ({sql})", *odd))
+
+
+def _odd(value: _Value, is_known: str) -> str:
+    """Where DuckDB and CEL may differ: beyond the finite numbers, which they order otherwise, and where CEL fails."""
+    if value.kind == "DOUBLE":
+        return f"COALESCE(NOT isfinite({value.sql}), {is_known})"
+    return f"{value.sql} IS NULL AND {is_known}"
 
 
 def _value(expression: Expression, columns: Columns) -> _Value | None:
@@ -168,6 +176,10 @@ def _value(expression: Expression, columns: Columns) -> _Value | None:
             a, b = _value(left, columns), _value(right, columns)
             if a is not None and b is not None and a.kind == b.kind == "DOUBLE":
                 return _Value(f"({a.sql} {operator} {b.sql})", "DOUBLE", exact=False)
+            if a is not None and b is not None and a.kind == b.kind == "BIGINT":
+                # A HUGEINT holds the product of any two integers; one that is too large for CEL becomes NULL.
+                sql = f"TRY_CAST({a.sql}::HUGEINT {operator} {b.sql}::HUGEINT AS BIGINT)"
+                return _Value(sql, "BIGINT", exact=False)
     return None
 
 
