@@ -66,7 +66,14 @@ def main() -> None:
         ("cost of the other users beside it", f"{state['others'][2]:.2f}×", "unchanged"),
         ("an event in an entity's state (address)", f"{keys['ip']['uniform']:.0f} µs", "—"),
         ("a tenth of all events on one address, over uniform addresses", f"{keys['ip']['ratio']:.2f}×", "unchanged"),
-        ("backfill over Bytewax session windows", f"{batch['ratio']:.2f}× ({batch['ours']:,.0f} events/s)", "≥ 1×"),
+        *(
+            (
+                f"backfill over Bytewax session windows, {how}",
+                f"{found['ratio']:.2f}× ({found['ours']:,.0f} events/s)",
+                "≥ 1×",
+            )
+            for how, found in batch.items()
+        ),
     ]
     table = ["| what | measured | aim |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores; medians; `make bench` makes this table."

@@ -8,14 +8,11 @@ Run: python -m bench.aggregation
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
-from bench.compiled import Copy
+from bench import compiled
 from bench.traffic import by_user, envelopes
 from transforms.aggregation import Aggregation, AggregationConfig
 
@@ -40,9 +37,8 @@ def measure() -> dict[str, float]:
 def main() -> dict[str, Any]:
     """Prints and returns the figures."""
     results: dict[str, Any] = {"interpreted": measure()}
-    if shutil.which("cc"):
-        with tempfile.TemporaryDirectory() as folder:
-            results["compiled"] = json.loads(Copy(Path(folder)).python("-m", "bench.aggregation", "--json"))
+    if found := compiled.figures("bench.aggregation"):
+        results["compiled"] = found
     for name, rates in results.items():
         print(f"{name}: median {rates['median']:,.0f} events/s, best {rates['best']:,.0f}")
     return results

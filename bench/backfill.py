@@ -3,12 +3,16 @@
 Ours parses, groups by user, sorts, folds with all features and emits every event's record and every session. Bytewax
 parses, keys and folds each session into a count and a sum, features left out. Wall time of each run, in turn.
 
+Measured as it is, and in a copy that is compiled to C as `make compile` does, where there is a C compiler.
+
 Run: python -m bench.backfill (needs the bench extra)
 """
 
 from __future__ import annotations
 
+import json
 import statistics
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,6 +23,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from bench import compiled
 from bench.traffic import ReadEvents, envelopes, write_lines
 from transforms.aggregation import AggregationConfig
 from transforms.backfill import BackfillAggregation
@@ -85,8 +90,12 @@ def bytewax(path: Path) -> float:
     return seconds
 
 
-def main() -> dict[str, Any]:
-    """Prints and returns the figures."""
+def measure() -> dict[str, float]:
+    """Medians of some rounds: events a second of ours and of Bytewax, and the ratio.
+
+    Raises:
+      SystemExit: the two find different sessions.
+    """
     events = list({e.event.event_id: e for e in envelopes(1_500, 5)}.values())
     path = write_lines(events, Path(tempfile.mkdtemp()) / "events.jsonl")
     rates, peers, ratios = [], [], []
@@ -98,15 +107,24 @@ def main() -> dict[str, Any]:
         rates.append(len(events) / a)
         peers.append(len(events) / b)
         ratios.append(b / a)
-    results = {
+    return {
+        "events": len(events),
         "ours": statistics.median(rates),
         "bytewax": statistics.median(peers),
         "ratio": statistics.median(ratios),
     }
-    print(
-        f"{len(events):,} events: ours {results['ours']:,.0f}/s with all features, "
-        f"Bytewax {results['bytewax']:,.0f}/s with a count and a sum, ratio {results['ratio']:.2f}"
-    )
+
+
+def main() -> dict[str, Any]:
+    """Prints and returns the figures."""
+    results: dict[str, Any] = {"interpreted": measure()}
+    if found := compiled.figures("bench.backfill"):
+        results["compiled"] = found
+    for name, found in results.items():
+        print(
+            f"{found['events']:,} events: ours {found['ours']:,.0f}/s with all features, {name}; "
+            f"Bytewax {found['bytewax']:,.0f}/s with a count and a sum, ratio {found['ratio']:.2f}"
+        )
     return results
 
 
@@ -114,4 +132,7 @@ if __name__ == "__main__":
     # Beam pickles what is in __main__ by value, counters included: run what is importable.
     from bench import backfill
 
-    backfill.main()
+    if sys.argv[1:] == ["--json"]:
+        print(json.dumps(backfill.measure()))
+    else:
+        backfill.main()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 540
@@ -45,3 +49,18 @@ class Copy:
         if done.returncode:
             raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stdout[-3_000:]}\n{done.stderr[-3_000:]}")
         return done.stdout
+
+
+def figures(module: str) -> dict[str, Any] | None:
+    """What `python -m MODULE --json` prints in a compiled copy; None where there is no C compiler."""
+    if shutil.which("cc") is None:
+        return None
+    found: dict[str, Any] = json.loads(_copy()[0].python("-m", module, "--json"))
+    return found
+
+
+@cache
+def _copy() -> tuple[Copy, tempfile.TemporaryDirectory[str]]:
+    """One copy for all benches of a run; its folder goes with the process."""
+    folder = tempfile.TemporaryDirectory()
+    return Copy(Path(folder.name)), folder

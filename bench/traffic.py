@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
@@ -42,7 +43,7 @@ class ReadEvents(beam.PTransform[PBegin, PCollection[Envelope]]):
 
 
 class _Parse(beam.DoFn):
-    def process(self, message: Message) -> Iterator[Envelope]:
+    def process(self, message: Message) -> Iterator[Any]:
         envelope = parse(message)
         assert isinstance(envelope, Envelope), envelope
         yield stamped(envelope, envelope.event.event_time_ms)
