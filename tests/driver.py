@@ -9,9 +9,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeAlias
 
-from oracle import OracleUser, Position, check_step, position
+from oracle import OracleUser, Position, Record, check_step, position
 from strategies import Arrive, Refire, Schedule, Silence, Times, Watermark
 
 from transforms.aggregation import Aggregation, AggregationConfig, MemoryLog, Step
@@ -19,7 +18,6 @@ from transforms.events import DeadLetter, Envelope
 from transforms.records import FeatureRecord, SessionRecord
 from transforms.user_state import UserState
 
-Record: TypeAlias = FeatureRecord | SessionRecord | DeadLetter
 END_OF_TIME_MS = 1 << 53
 
 
@@ -58,7 +56,8 @@ class MachineUser:
         """The processing-time timer fires, and once more, which must change nothing."""
         records = self._take(self.machine.on_inactivity(self.state, self.log))
         if self.oracle is not None:
-            check_step(records, self.oracle.on_inactivity(), self.user_id)
+            new = self.oracle.without_repeats(records)
+            check_step(new, self.oracle.on_inactivity(), self.user_id)
         assert self._take(self.machine.on_inactivity(self.state, self.log)) == [], "said twice"
         return records
 
@@ -80,7 +79,8 @@ class MachineUser:
         self.fired_ms = now_ms
         records = self._take(self.machine.on_watermark(self.state, now_ms, self.log))
         if self.oracle is not None:
-            check_step(records, self.oracle.on_watermark(now_ms), self.user_id)
+            new = self.oracle.without_repeats(records)
+            check_step(new, self.oracle.on_watermark(now_ms), self.user_id)
         assert self._take(self.machine.on_watermark(self.state, now_ms, self.log)) == [], "said twice"
         return records
 

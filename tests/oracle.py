@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import oracle_features
 from oracle_features import Position, position
@@ -18,6 +18,8 @@ from oracle_features import Position, position
 from transforms.events import Activity, DeadLetter, Envelope, Label, Login, Payment, Reason
 from transforms.features import FEATURES
 from transforms.records import FeatureRecord, SessionRecord
+
+Record: TypeAlias = FeatureRecord | SessionRecord | DeadLetter
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class OracleUser:
     accepted: list[Envelope] = field(default_factory=list)
     closed_through: float = -math.inf
     _said: dict[Position, Said] = field(default_factory=dict)
+    _said_after: dict[Position, int] = field(default_factory=dict)
     _finalized: set[frozenset[Position]] = field(default_factory=set)
     _provisional: set[frozenset[Position]] = field(default_factory=set)
     _issued: dict[int, int] = field(default_factory=dict)
@@ -139,9 +142,6 @@ class OracleUser:
     def open_sessions(self) -> list[Session]:
         """The sessions that are not closed for good, in order."""
         return [s for s in sessions(self.events, self.gap_ms) if s.end_ms > self.closed_through]
-
-    def features(self, event: Activity) -> tuple[Any, ...]:
-        return oracle_features.features(event, self.events, self.gap_ms)
 
     def due_ms(self) -> int | None:
         """When the watermark next does something: finalizes or closes a session, or reclaims the state."""
@@ -190,6 +190,7 @@ class OracleUser:
         self.accepted.clear()
         self.closed_through = -math.inf
         self._said.clear()
+        self._said_after.clear()
         self._finalized.clear()
         self._provisional.clear()
         self._issued.clear()
@@ -198,13 +199,32 @@ class OracleUser:
         """The events whose last record isn't right over the events accepted by now."""
         return [e for e in self.events if self._said[position(e)] != self._truth(e)]
 
-    def _truth(self, event: Activity) -> Said:
-        (own,) = (s for s in sessions(self.events, self.gap_ms) if event in s.events)
-        return (self.features(event), own.start_ms)
+    def without_repeats(self, records: Iterable[Record]) -> list[Record]:
+        """Without the feature records that may be there or not: those that say again what was said of an event, and
+        what is true, where something else was true for a while. Nothing is said anew of any other."""
+        return [r for r in records if not (isinstance(r, FeatureRecord) and self._changed_and_back(r))]
+
+    def _changed_and_back(self, record: FeatureRecord) -> bool:
+        at = position(record.event)
+        if at not in self._said or self._said[at] != self._truth(record.event):
+            return False
+        counts = range(self._said_after[at] + 1, len(self.accepted))
+        if all(self._truth(record.event, n) == self._said[at] for n in counts):
+            return False
+        check_features(record.features, self._said[at][0], f"event {at}, said again")
+        assert record.session_start_ms == self._said[at][1]
+        return True
+
+    def _truth(self, event: Activity, count: int | None = None) -> Said:
+        """What is true of an event over the events that were accepted first, or all."""
+        events = self.events[:count]
+        (own,) = (s for s in sessions(events, self.gap_ms) if event in s.events)
+        return (oracle_features.features(event, events, self.gap_ms), own.start_ms)
 
     def _say(self, envelope: Envelope, triggers: frozenset[str]) -> ExpectedFeature:
         event = activity(envelope)
         self._said[position(event)] = values, start_ms = self._truth(event)
+        self._said_after[position(event)] = len(self.accepted)
         return ExpectedFeature(event, values, start_ms, triggers, envelope.received_ms)
 
     def _finalize(self, complete: Sequence[Session], triggers: Sequence[str], provisional: bool) -> list[Expected]:
@@ -237,7 +257,7 @@ def activity(envelope: Envelope) -> Activity:
 
 
 def check_step(
-    records: Sequence[FeatureRecord | SessionRecord | DeadLetter],
+    records: Sequence[Record],
     expected: Collection[Expected],
     user_id: str,
 ) -> None:
