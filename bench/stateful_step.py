@@ -5,12 +5,16 @@ a bag, one event-time timer. Source, runner and data are the same and run in tur
 taken off both, so that it can't flatter the ratio. It is measured as Beam comes, and with the default of objsize that
 `transforms` sets (docs/decisions/state-cache.md), as Beam's cache of state is most of it otherwise.
 
+Measured as it is, and in a copy that is compiled to C as `make compile` does, where there is a C compiler.
+
 Run: python -m bench.stateful_step
 """
 
 from __future__ import annotations
 
+import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +28,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 
+from bench import compiled
 from bench.traffic import ReadEvents, session, write_lines
 from fraud_pipeline import local_runner
 from transforms.aggregation import Aggregation, AggregationConfig, MemoryLog
@@ -107,8 +112,16 @@ def over_floor(path: Path, count: int, runner: str) -> OverFloor:
     return OverFloor(*map(statistics.median, zip(*rounds, strict=True)))
 
 
-def by_length(runner: str, total: int = 10_000) -> tuple[float, float, float]:
+class ByLength(NamedTuple):
     """Median microseconds an event in sessions of 10 and of 10,000 events, and the median of their ratios."""
+
+    short: float
+    long: float
+    ratio: float
+
+
+def by_length(runner: str, total: int = 10_000) -> ByLength:
+    """Sessions of 10,000 events beside those of 10."""
     short = _file(total, 10)
     long = _file(total, 10_000)
     shorts, longs, ratios = [], [], []
@@ -118,7 +131,7 @@ def by_length(runner: str, total: int = 10_000) -> tuple[float, float, float]:
         shorts.append(a / total * 1e6)
         longs.append(b / total * 1e6)
         ratios.append(b / a)
-    return statistics.median(shorts), statistics.median(longs), statistics.median(ratios)
+    return ByLength(statistics.median(shorts), statistics.median(longs), statistics.median(ratios))
 
 
 def alone(length: int, total: int = 10_000) -> float:
@@ -142,40 +155,48 @@ def _file(total: int, length: int) -> Path:
     return write_lines(events, Path(tempfile.mkdtemp()) / "events.jsonl")
 
 
-def main() -> dict[str, Any]:
-    """Prints and returns the figures."""
-    results: dict[str, Any] = {}
-    local_runner.install()
-    total = 10_000
+def over_floors(total: int = 10_000) -> dict[str, OverFloor]:
+    """The step beside the floors, by runner and events a session."""
+    found = {}
     for length in (10, 50):
         path = _file(total, length)
         for runner in RUNNERS:
-            found = results[f"over_floor {runner} {length}"] = over_floor(path, total, runner)
-            print(
-                f"{runner:24} {total // length:5,} users, {length} events each: "
-                f"floor as Beam comes {found.stock:6.1f} us, "
-                f"with cheap sizes {found.floor:6.1f} us, step {found.step:6.1f} us, "
-                f"ratios {found.over_stock:.2f} and {found.over_floor:.2f}",
-                flush=True,
-            )
-    for runner in RUNNERS:
-        short, long, ratio = by_length(runner)
-        results[f"by_length {runner}"] = (short, long, ratio)
-        print(
-            f"{runner:24} session of 10 events {short:6.1f} us, of 10,000 {long:6.1f} us, ratio {ratio:.2f}", flush=True
-        )
+            found[f"{runner}, sessions of {length}"] = over_floor(path, total, runner)
+    return found
+
+
+def by_lengths() -> dict[str, ByLength]:
+    """Long sessions beside short ones, by runner and without one."""
     pairs = [(alone(10), alone(10_000)) for _ in range(ROUNDS)]
     short, long = (statistics.median(side) for side in zip(*pairs, strict=True))
     ratio = statistics.median(b / a for a, b in pairs)
-    results["by_length without-a-runner"] = (short, long, ratio)
-    print(
-        f"without a runner: session of 10 events {short:.1f} us, of 10,000 {long:.1f} us, ratio {ratio:.2f}", flush=True
-    )
-    return results
+    return {**{runner: by_length(runner) for runner in RUNNERS}, "without a runner": ByLength(short, long, ratio)}
+
+
+def main() -> dict[str, Any]:
+    """Prints and returns the figures."""
+    local_runner.install()
+    floors: dict[str, dict[str, OverFloor]] = {"interpreted": over_floors()}
+    if found := compiled.figures("bench.stateful_step"):
+        floors["compiled"] = {name: OverFloor(*figures) for name, figures in found.items()}
+    for how, steps in floors.items():
+        for name, step in steps.items():
+            print(
+                f"{name:37} {how:11}: floor as Beam comes {step.stock:6.1f} us, with cheap sizes {step.floor:6.1f} us, "
+                f"step {step.step:6.1f} us, ratios {step.over_stock:.2f} and {step.over_floor:.2f}"
+            )
+    lengths = by_lengths()
+    for name, cost in lengths.items():
+        print(f"{name:24}: session of 10 {cost.short:6.1f} us, of 10,000 {cost.long:6.1f} us, ratio {cost.ratio:.2f}")
+    return {"over_floor": floors, "by_length": lengths}
 
 
 if __name__ == "__main__":
     # Beam pickles what is in __main__ by value: run what is importable, as the job's own steps are.
     from bench import stateful_step
 
-    stateful_step.main()
+    if sys.argv[1:] == ["--json"]:
+        local_runner.install()
+        print(json.dumps(stateful_step.over_floors()))
+    else:
+        stateful_step.main()
