@@ -54,7 +54,7 @@ types: .venv/.done ## check types, strictly for transforms/
 laws: .venv/.done ## 10,000 cases for each law of the aggregation (hours)
 	LAWS_EXAMPLES=10000 $(PYTEST) tests/test_laws.py -n 2 --timeout 0
 
-bench: .venv/.done ## measure, and write the tables of docs/benchmarks.md and the README
+bench: .venv/.done ## measure, and write the table of the README
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements/bench.lock
 	$(BIN)/python -m bench
 

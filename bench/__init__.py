@@ -1,1 +1,1 @@
-"""What the figures of the README and of docs/benchmarks.md come from; `python -m bench` runs all of it."""
+"""What the figures of the README and of the pages of docs come from; `python -m bench` makes the README's table."""
