@@ -309,6 +309,8 @@ def _meanings(ip: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address | N
 def _time_ms(sent: int | str) -> int:
     if isinstance(sent, int):
         return sent
+    # RFC 3339 lets `z` be a small letter (section 5.6), `fromisoformat` doesn't.
+    sent = sent.upper()
     leap = sent[17:19] == "60"
     moment = datetime.fromisoformat(f"{sent[:17]}59{sent[19:]}" if leap else sent)
     return (moment - EPOCH) // timedelta(milliseconds=1) + 1000 * leap
