@@ -67,9 +67,8 @@ class Timer:
 class User:
     """Drives the DoFn for one user, with state and timers as a runner keeps them."""
 
-    def __init__(self) -> None:
-        self.dofn = HybridAggregationDoFn(CONFIG, clock=received_seconds)
-        self.dofn.setup()
+    def __init__(self, dofn: HybridAggregationDoFn | None = None) -> None:
+        self.dofn = dofn or a_dofn()
         self.cell, self.bag, self.completion, self.inactivity = Cell(), Bag(), Timer(), Timer()
 
     def event(self, envelope: Envelope) -> list[Any]:
@@ -86,6 +85,12 @@ class User:
     def silence(self, fired_seconds: float) -> list[Any]:
         fired = Timestamp(micros=round(fired_seconds * 1e6))
         return list(self.dofn.on_inactivity(fired, self.cell, self.bag, self.inactivity))
+
+
+def a_dofn() -> HybridAggregationDoFn:
+    dofn = HybridAggregationDoFn(CONFIG, clock=received_seconds)
+    dofn.setup()
+    return dofn
 
 
 def received_seconds(envelope: Envelope) -> float:
@@ -156,3 +161,20 @@ def test_records_are_stamped_with_event_time() -> None:
     (stamped,) = user.event(envelope)
     assert isinstance(stamped.value, FeatureRecord)
     assert stamped.timestamp == Timestamp(START_MS / 1_000)
+
+
+def test_what_a_worker_holds_on_to_is_never_taken_for_other_state() -> None:
+    # Bundles fail and are tried again, users alternate, and each time what counts is what the state cell holds.
+    shared = a_dofn()
+    users = {name: (User(shared), User()) for name in ("u", "v")}
+    events = [e for pair in zip(*(session(30, name, START_MS) for name in users), strict=True) for e in pair]
+    for i, envelope in enumerate(events):
+        ours, fresh = users[envelope.event.user_id]
+        fresh.dofn = a_dofn()
+        if i % 3 == 0:
+            committed, entries = ours.cell.value, list(ours.bag.entries)
+            for lost in (envelope, *session(2, envelope.event.user_id, START_MS + 7_000)):
+                ours.event(lost)
+            ours.cell.value, ours.bag.entries = committed, entries
+        assert [r.value for r in ours.event(envelope)] == [r.value for r in fresh.event(envelope)]
+        assert ours.cell.value == fresh.cell.value

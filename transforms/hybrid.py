@@ -100,6 +100,7 @@ class HybridAggregationDoFn(beam.DoFn):
     def setup(self) -> None:
         """Builds the state machine, once a worker."""
         self._machine = Aggregation(self._config)
+        self._latest: tuple[bytes, UserState] | None = None
 
     def process(
         self,
@@ -124,7 +125,7 @@ class HybridAggregationDoFn(beam.DoFn):
             if due_ms - (state.inactivity_ms or 0) >= TIMER_SLACK_SECONDS * 1_000:
                 state.inactivity_ms = due_ms
                 inactivity.set(Timestamp(micros=due_ms * 1_000))
-        state_cell.write(self._machine.encode(state))
+        self._write(state_cell, state)
         yield from count_and_tag(step.records)
 
     @on_timer(COMPLETION)
@@ -153,7 +154,7 @@ class HybridAggregationDoFn(beam.DoFn):
                 # A pending processing-time timer would hold back the watermark of all that is downstream.
                 step.state.inactivity_ms = None
                 inactivity.clear()
-            state_cell.write(self._machine.encode(step.state))
+            self._write(state_cell, step.state)
         yield from count_and_tag(step.records)
 
     @on_timer(INACTIVITY)
@@ -174,12 +175,22 @@ class HybridAggregationDoFn(beam.DoFn):
             return
         step = self._machine.on_inactivity(state, _BagLog(bag))
         state.inactivity_ms = None
-        state_cell.write(self._machine.encode(state))
+        self._write(state_cell, state)
         yield from count_and_tag(step.records)
 
     def _read(self, state_cell: Any) -> UserState | None:
         data = state_cell.read()
+        latest, self._latest = self._latest, None
+        if latest is not None and latest[0] == data:
+            return latest[1]
         return self._machine.decode(data) if data else None
+
+    def _write(self, state_cell: Any, state: UserState) -> None:
+        data = self._machine.encode(state)
+        # Events of a user come in a row where a bundle has several: the next one need not decode what this one has
+        # encoded. Who is handed other bytes, after a failed bundle say, decodes those.
+        self._latest = data, state
+        state_cell.write(data)
 
 
 class HybridAggregation(beam.PTransform[PCollection[Envelope], AggregationOutputs]):
