@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PURE = ("tests/test_goldens.py", "tests/test_laws.py")
+PURE = ("tests/test_goldens.py", "tests/test_said_again.py", "tests/test_laws.py")
 ON_BEAM = ("tests/test_laws_beam.py",)
 OF_CASES = ("tests/test_cases.py", "tests/test_case_memory.py", "tests/test_cases_laws.py")
 
@@ -93,6 +93,13 @@ MUTATIONS = (
         "LONGEST_MS: Final = WINDOWS_MS[-1] - 86_400_000",
     ),
     Mutation("late events change nothing that was said", HISTORY, "points.mark_changed()", "pass"),
+    Mutation("say again what changed and changed back", HISTORY, "self.said[p.id_key] = said[p.id_key]", "pass"),
+    Mutation(
+        "remember what was said for good",
+        HISTORY,
+        "self.said.pop(points.point(0).id_key, None)",
+        "pass",
+    ),
     Mutation(
         "what was new at a login is never judged anew",
         HISTORY,
@@ -112,6 +119,7 @@ MUTATIONS = (
         "recency.touch(point.values, i, kind != LOGIN_FAILURE)",
         "recency.touch(point.values, i, True)",
     ),
+    Mutation("take the state at hand for the user's", HYBRID, "latest is not None and latest[0] == data", "latest"),
     Mutation(
         "the inactivity timer is never moved",
         HYBRID,

@@ -130,7 +130,6 @@ class OracleUser:
     accepted: list[Envelope] = field(default_factory=list)
     closed_through: float = -math.inf
     _said: dict[Position, Said] = field(default_factory=dict)
-    _said_after: dict[Position, int] = field(default_factory=dict)
     _finalized: set[frozenset[Position]] = field(default_factory=set)
     _provisional: set[frozenset[Position]] = field(default_factory=set)
     _issued: dict[int, int] = field(default_factory=dict)
@@ -190,7 +189,6 @@ class OracleUser:
         self.accepted.clear()
         self.closed_through = -math.inf
         self._said.clear()
-        self._said_after.clear()
         self._finalized.clear()
         self._provisional.clear()
         self._issued.clear()
@@ -199,32 +197,14 @@ class OracleUser:
         """The events whose last record isn't right over the events accepted by now."""
         return [e for e in self.events if self._said[position(e)] != self._truth(e)]
 
-    def without_repeats(self, records: Iterable[Record]) -> list[Record]:
-        """Without the feature records that may be there or not: those that say again what was said of an event, and
-        what is true, where something else was true for a while. Nothing is said anew of any other."""
-        return [r for r in records if not (isinstance(r, FeatureRecord) and self._changed_and_back(r))]
-
-    def _changed_and_back(self, record: FeatureRecord) -> bool:
-        at = position(record.event)
-        if at not in self._said or self._said[at] != self._truth(record.event):
-            return False
-        counts = range(self._said_after[at] + 1, len(self.accepted))
-        if all(self._truth(record.event, n) == self._said[at] for n in counts):
-            return False
-        check_features(record.features, self._said[at][0], f"event {at}, said again")
-        assert record.session_start_ms == self._said[at][1]
-        return True
-
-    def _truth(self, event: Activity, count: int | None = None) -> Said:
-        """What is true of an event over the events that were accepted first, or all."""
-        events = self.events[:count]
+    def _truth(self, event: Activity) -> Said:
+        events = self.events
         (own,) = (s for s in sessions(events, self.gap_ms) if event in s.events)
         return (oracle_features.features(event, events, self.gap_ms), own.start_ms)
 
     def _say(self, envelope: Envelope, triggers: frozenset[str]) -> ExpectedFeature:
         event = activity(envelope)
         self._said[position(event)] = values, start_ms = self._truth(event)
-        self._said_after[position(event)] = len(self.accepted)
         return ExpectedFeature(event, values, start_ms, triggers, envelope.received_ms)
 
     def _finalize(self, complete: Sequence[Session], triggers: Sequence[str], provisional: bool) -> list[Expected]:

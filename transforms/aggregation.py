@@ -229,7 +229,7 @@ class Aggregation:
             changed, point.changed = point.changed, False
             features = history.observe(point)
             entry = entries.get(point.id_key)
-            if not changed or entry is None:
+            if not changed or entry is None or history.said.get(point.id_key) == history.digest(features):
                 continue
             state.version += 1
             records.append(
@@ -243,6 +243,7 @@ class Aggregation:
                     entry.received_ms,
                 )
             )
+        history.said.clear()
 
     def _close(self, state: UserState, now_ms: int, log: Log) -> None:
         """Closes for good the sessions whose grace period is over."""

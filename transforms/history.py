@@ -11,6 +11,9 @@ from bisect import bisect_left, bisect_right
 from itertools import chain
 from typing import Any, Final
 
+import mmh3
+import msgspec
+
 from transforms.buckets import Buckets
 from transforms.features import (
     ALL_WINDOWS,
@@ -45,6 +48,7 @@ LONGEST_MS: Final = WINDOWS_MS[-1]
 LONG: Final = tuple(ALL_WINDOWS.index(w) for w in LONG_WINDOWS)
 DISTINCT: Final = tuple(ALL_WINDOWS.index(w) for w in DISTINCT_WINDOWS)
 CLAIMS: Final = tuple(ALL_WINDOWS.index(w) for w in CLAIM_WINDOWS)
+_encode = msgspec.msgpack.Encoder().encode
 _CLAIM_COUNTS, _EVENT_COUNT = FEATURE_INDEX[f"claim_count_{CLAIM_WINDOWS[0]}"], FEATURE_INDEX["event_count_30d"]
 
 
@@ -59,6 +63,7 @@ class History:
       lost_ms: time of the newest point given up for the bound; windows that reach back to it are approximate.
       approximate: whether the features given last lack points that were given up.
       buckets: coarse sums by window, only while a point within the window has been given up.
+      said: digests, by id, of what was last said of points that are marked as changed.
     """
 
     __slots__ = (
@@ -71,6 +76,7 @@ class History:
         "peaks",
         "points",
         "recency",
+        "said",
         "session",
     )
 
@@ -85,6 +91,7 @@ class History:
         self.approximate = False
         self.lost_ms = NEVER_MS
         self.buckets: list[Buckets | None] = []
+        self.said: dict[bytes, bytes] = {}
 
     def insert(self, point: Point) -> list[Any]:
         """The features of an event wherever it belongs among the open points; later ones it changes are marked.
@@ -94,14 +101,14 @@ class History:
         """
         time_ms, points = point.time_ms, self.points
         position = points.position(time_ms, point.id_key)
-        for bucket in self.buckets:
-            if bucket is not None:
-                bucket.add(time_ms, point.kind, point.amount_minor)
         if position == len(points.times):
+            self._count_in_buckets(point)
             features = self.observe(point)
         else:
             session, lost_in_session = self.session, self.session.start_ms <= self.lost_ms
             later = self.rewind(position)
+            said = self._said_of(later)
+            self._count_in_buckets(point)
             features = self.observe(point)
             approximate = self.approximate
             # What was new at a login is judged at its own time, so an event can change what is said of one that lies
@@ -113,6 +120,8 @@ class History:
                     login_changed_ms = p.time_ms if points.flags[-1] != p.flags else NEVER_MS
                 if max(time_ms, login_changed_ms) > p.time_ms - LONGEST_MS or self.session.start_ms <= time_ms:
                     points.mark_changed()
+                    if not p.changed:
+                        self.said[p.id_key] = said[p.id_key]
             self.approximate = approximate
             if lost_in_session:
                 session.add(point)
@@ -120,6 +129,24 @@ class History:
         if len(points.times) > self.max_points:
             self._give_up_oldest()
         return features
+
+    def _said_of(self, later: list[Point]) -> dict[bytes, bytes]:
+        """Digests of what was said of those among the points from here on that aren't marked as changed."""
+        said: dict[bytes, bytes] = {}
+        unmarked = [i for i, p in enumerate(later) if not p.changed]
+        if unmarked:
+            position = len(self.points)
+            for p in later[: unmarked[-1] + 1]:
+                features = self.observe(p)
+                if not p.changed:
+                    said[p.id_key] = self.digest(features)
+            self.rewind(position)
+        return said
+
+    def digest(self, features: list[Any]) -> bytes:
+        """A digest, 8 bytes, of what is said of the newest point: its features, its session's start, how exact."""
+        said: bytes = _encode((features, self.session.start_ms, self.approximate))
+        return int(mmh3.hash64(said, signed=False)[0]).to_bytes(8, "big")
 
     def rewind(self, position: int) -> list[Point]:
         """Goes back to before the point at a position, which must be open, and returns it and the later ones."""
@@ -256,8 +283,15 @@ class History:
             self._drop_front(bisect_right(points.times, time_ms - LONGEST_MS))
         for point in later:
             self.observe(point)
+        if self.said:
+            self.said = {p.id_key: self.said[p.id_key] for p in later if p.id_key in self.said}
         if self.lost_ms != NEVER_MS:
             self._let_go_of_buckets(time_ms)
+
+    def _count_in_buckets(self, point: Point) -> None:
+        for bucket in self.buckets:
+            if bucket is not None:
+                bucket.add(point.time_ms, point.kind, point.amount_minor)
 
     def _drop_front(self, n: int) -> None:
         self.points.drop_front(n)
@@ -277,6 +311,8 @@ class History:
                 bucket = self.buckets[k] = Buckets(width)
                 for i, (t, kind) in enumerate(zip(points.times, points.kinds, strict=True)):
                     bucket.add(t, kind, points.amount(i))
+        if self.said and not points.closed_count:
+            self.said.pop(points.point(0).id_key, None)
         self._drop_front(1)
         self.lost_ms = max(self.lost_ms, time_ms)
 

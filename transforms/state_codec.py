@@ -84,6 +84,8 @@ class _State(msgspec.Struct, array_like=True, gc=False):
     open: bytes
     place_table: list[Place]
     buckets: list[tuple[int, list[int], bytes] | None]
+    said: dict[bytes, bytes] = {}
+    """Left out where it is empty, as it nearly always is."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -147,6 +149,7 @@ def decode(data: bytes, gap_ms: int, max_points: int) -> UserState:
     points.closed_place = packed.closed_place
     points.open = bytearray(packed.open)
     points.place_table = packed.place_table
+    history.said = packed.said
 
     state = UserState(packed.user_id, packed.version, history)
     state.closed_through_ms = packed.closed_through_ms
@@ -199,6 +202,7 @@ def _fields(state: UserState, columns: tuple[bytes | bytearray, ...]) -> tuple[o
         points.open,
         points.place_table,
         [None if b is None else (b.newest, b.totals, b.cells.tobytes()) for b in history.buckets],
+        *([history.said] if history.said else ()),
     )
 
 
