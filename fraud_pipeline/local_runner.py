@@ -3,7 +3,9 @@
 For every bundle Beam pickles the DoFn anew and looks through all its methods for state and timers; with a bundle for
 each user and step that is most of a local stream's time. Both give the same each time, so here they are remembered.
 Where late data joins sessions, its triggers also leave a watermark hold behind that nothing releases, and the job
-stalls; here a window that has had its on-time pane holds nothing back.
+stalls; here a window that has had its on-time pane holds nothing back. They call panes EARLY that come after it, and a
+session whose end late data has moved gets no pane any more when the watermark passes the new one. Here such panes are
+LATE, and a session that was joined waits for its end anew, as on other runners.
 A bundle of no elements is scheduled like any other, so where a branch joins its other half again their number doubles,
 and a chain of such branches takes time by the power of two of its length; here empty bundles go nowhere.
 Each look at the state of a trigger makes a class anew; here each combiner gets one.
@@ -44,6 +46,7 @@ def install() -> bool:
     trigger.GeneralTriggerDriver._output = _releasing(  # type: ignore[method-assign]
         trigger.GeneralTriggerDriver._output
     )
+    trigger.AfterWatermark.on_merge = _anew(trigger.AfterWatermark.on_merge)  # type: ignore[method-assign]
     tag = trigger._CombiningValueStateTag
     tag.without_extraction = _by_combiner(tag.without_extraction)  # type: ignore[method-assign]
     trigger.InMemoryUnmergedState.copy = _copied  # type: ignore[method-assign]
@@ -84,15 +87,30 @@ def _copied(state: Any) -> Any:
 
 
 def _releasing(output: Any) -> Any:
+    """A pane at the end of its window or after is named so, and holds nothing back.
+
+    Its driver goes by the output watermark, which other windows may hold; the trigger knows better.
+    """
+
     @functools.wraps(output)
-    def released(driver: Any, window: Any, finished: bool, state: Any, *args: Any) -> Any:
-        pane = output(driver, window, finished, state, *args)
+    def released(driver: Any, window: Any, finished: bool, state: Any, watermark: Any, *args: Any) -> Any:
         is_late = getattr(driver.trigger_fn, "is_late", None)
         if is_late is not None and is_late(state.at(window, driver.clock)):
-            state.clear_state(window, driver.WATERMARK_HOLD)
-        return pane
+            watermark = max(watermark, window.end)
+        return output(driver, window, finished, state, watermark, *args)
 
     return released
+
+
+def _anew(on_merge: Any) -> Any:
+    """Merged windows wait for their common end; where the watermark is past it, the next look at them fires."""
+
+    @functools.wraps(on_merge)
+    def merged(after_watermark: Any, to_be_merged: Any, merge_result: Any, context: Any) -> Any:
+        context.clear_state(after_watermark.LATE_TAG)
+        return on_merge(after_watermark, to_be_merged, merge_result, context)
+
+    return merged
 
 
 def _by_combiner(without_extraction: Any) -> Any:

@@ -1,13 +1,17 @@
-"""Gives the timers of BundleBasedDirectRunner an index. Not for production.
+"""Gives the timers of BundleBasedDirectRunner an index, and lets them hold the watermark. Not for production.
 
 As it comes, the runner looks at every timer of every key of every step several times a bundle, so that a replay takes
 time by its square; and where a bundle touches a key it copies the key's timers deeply, though they never change.
+It also lets the watermark of the steps downstream pass a timer that has not fired yet: where the watermark leaps, as
+after a stall, what the timer then says comes too late for the windows there. Here, as on other runners, the output
+watermark of a step waits for its event-time timers.
 This leans on private parts of Beam, so with any version but the one it was made for it does nothing.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import heapq
 import itertools
 from collections.abc import Hashable
@@ -23,6 +27,9 @@ from apache_beam.utils.timestamp import Timestamp
 
 BEAM_VERSION = "2.77.0"
 
+_TIMERS = "event-time timers"
+"""Stands for the key, among those that hold a step's output watermark."""
+
 
 def install() -> bool:
     """Keeps an index of timers, in this process from now on.
@@ -32,8 +39,12 @@ def install() -> bool:
     """
     if beam.__version__ != BEAM_VERSION:
         return False
+    if EvaluationContext._initialize_keyed_states is _initialize_keyed_states:
+        return True
     EvaluationContext._initialize_keyed_states = _initialize_keyed_states  # type: ignore[method-assign]
+    EvaluationContext.handle_result = _states_first(EvaluationContext.handle_result)  # type: ignore[method-assign]
     _TransformWatermarks.extract_transform_timers = _extract_transform_timers  # type: ignore[method-assign]
+    _TransformWatermarks.refresh = _held_by_timers(_TransformWatermarks.refresh)  # type: ignore[method-assign]
     InMemoryUnmergedState.copy = _copy  # type: ignore[method-assign]
     return True
 
@@ -60,10 +71,7 @@ class States(dict[Hashable, Any]):
 
     def due(self, watermark: Timestamp, processing_time: Timestamp) -> list[Hashable]:
         """The keys that have a timer which is due."""
-        for key in self._changed:
-            self._note_timers(key)
-        self._changed.clear()
-        self._has_timers = any(timers.earliest for timers in self._timers.values())
+        self._note_changed()
         keys = dict.fromkeys(self._timers[TimeDomain.WATERMARK].due(watermark.micros))
         keys |= dict.fromkeys(self._timers[TimeDomain.REAL_TIME].due(processing_time.micros))
         return list(keys)
@@ -71,6 +79,20 @@ class States(dict[Hashable, Any]):
     def has_realtime_timer(self) -> bool:
         """Whether any key has a timer in processing time, due or not."""
         return bool(self._timers[TimeDomain.REAL_TIME].earliest)
+
+    def earliest_event_timer(self) -> Timestamp | None:
+        """The time of the earliest timer in event time, of any key."""
+        if not self.may_have_timers():
+            return None
+        self._note_changed()
+        micros = self._timers[TimeDomain.WATERMARK].first()
+        return None if micros is None else Timestamp(micros=micros)
+
+    def _note_changed(self) -> None:
+        for key in self._changed:
+            self._note_timers(key)
+        self._changed.clear()
+        self._has_timers = any(timers.earliest for timers in self._timers.values())
 
     def _note_timers(self, key: Hashable) -> None:
         earliest: dict[str, int] = {}
@@ -97,6 +119,11 @@ class _Timers:
             self.earliest[key] = micros
             heapq.heappush(self._heap, (micros, next(self._number), key))
 
+    def first(self) -> int | None:
+        while self._heap and self.earliest.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
     def due(self, micros: int) -> list[Hashable]:
         entries = {}
         while self._heap and self._heap[0][0] <= micros:
@@ -111,6 +138,29 @@ class _Timers:
 
 def _initialize_keyed_states(self: Any, root_transforms: Any, value_to_consumers: Any) -> dict[Any, States]:
     return {step: States() for step in itertools.chain(root_transforms, *value_to_consumers.values())}
+
+
+def _states_first(handle_result: Any) -> Any:
+    """Commits the states of a bundle's keys before the watermarks that are told by them, not after."""
+
+    @functools.wraps(handle_result)
+    def handled(self: Any, completed_bundle: Any, completed_timers: Any, result: Any) -> Any:
+        states = self._transform_keyed_states[result.transform]
+        for key, state in result.partial_keyed_state.items():
+            states[key] = state
+        return handle_result(self, completed_bundle, completed_timers, result)
+
+    return handled
+
+
+def _held_by_timers(refresh: Any) -> Any:
+    @functools.wraps(refresh)
+    def refreshed(self: Any) -> bool:
+        if isinstance(self._keyed_states, States):
+            self.hold({_TIMERS: self._keyed_states.earliest_event_timer()})
+        return bool(refresh(self))
+
+    return refreshed
 
 
 def _extract_transform_timers(self: Any) -> tuple[list[TimerFiring], bool]:
