@@ -81,7 +81,16 @@ class Aggregation:
             session.approximate = approximate = True
         state.version += 1
         records: list[Record] = [
-            FeatureRecord(event, features, session.start_ms, state.version, "EVENT", approximate, envelope.received_ms)
+            FeatureRecord(
+                event,
+                features,
+                session.start_ms,
+                state.version,
+                "EVENT",
+                approximate,
+                envelope.received_ms,
+                session.last_ms,
+            )
         ]
         if len(state.sessions) > self.config.max_open_sessions:
             self._force_oldest(state, log, records)
@@ -241,6 +250,7 @@ class Aggregation:
                     trigger,
                     entry.entity_approximate or history.approximate,
                     entry.received_ms,
+                    next(s.last_ms for s in reversed(state.sessions) if s.start_ms <= point.time_ms),
                 )
             )
         history.said.clear()

@@ -25,6 +25,8 @@ class FeatureRecord(msgspec.Struct, frozen=True, gc=False):
       trigger: EVENT for the immediate answer; otherwise this replaces an earlier one for the same event.
       approximate: whether a bound of the state made any feature inexact.
       received_ms: when the event was received, epoch ms.
+      session_last_ms: time of the newest event of its session as known when this is said, epoch ms; 0 in a record that
+        no aggregation made.
     """
 
     event: Activity
@@ -34,6 +36,7 @@ class FeatureRecord(msgspec.Struct, frozen=True, gc=False):
     trigger: Trigger
     approximate: bool
     received_ms: int
+    session_last_ms: int = 0
 
 
 class SessionRecord(msgspec.Struct, frozen=True, gc=False):

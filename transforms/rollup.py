@@ -4,6 +4,12 @@ Where the aggregation answers for events, this sums up decisions: how many event
 The windows are Beam's `Sessions(gap)`, with a pane each minute while a session runs, one when the watermark passes, and
 one for each late score, each pane whole (accumulating).
 
+Beam drops what its window is over for by more than the grace period, and the window that it looks at is the one that an
+element opens by itself, before it is merged: of a long session it would drop what comes late about its beginning, and
+corrections above all. So a decision that comes when its session has newer events is also stamped with the newest one's
+time, whose window is open for as long as the aggregation takes events into the session. What is left out is an event
+that comes when all of its session, with itself, is past by more than gap and grace: one that stands alone.
+
 On a real runner a pane can be up to `inactivity_seconds` behind: a pending processing-time timer of the aggregation
 holds the watermark downstream at the event that set it.
 """
@@ -21,6 +27,7 @@ from apache_beam.transforms.window import Sessions, TimestampCombiner
 from apache_beam.utils.windowed_value import PaneInfoTiming
 
 from transforms.records import Score
+from transforms.stamping import stamped
 
 EARLY_SECONDS = 60
 
@@ -29,6 +36,8 @@ class SessionRollup(msgspec.Struct, frozen=True, gc=False):
     """Decisions of one session, as of one pane.
 
     Attributes:
+      start_ms: time of the first event.
+      end_ms: time of the last event plus the gap.
       actions: the different actions, sorted.
       fired_rules: the ids of the different rules that fired, sorted.
       pane: EARLY while the session runs, ON_TIME when the watermark passes its end, LATE after.
@@ -48,8 +57,9 @@ class SessionRollup(msgspec.Struct, frozen=True, gc=False):
     is_last: bool
 
 
-Decision: TypeAlias = tuple[str, int, float, str, list[str]]
-"""Event id, version, score, action, ids of the fired rules: primitives, as it is kept in the state of running jobs."""
+Decision: TypeAlias = tuple[str, int, int, float, str, list[str]]
+"""Event id, version, event time in epoch ms, score, action, ids of the fired rules: primitives, as it is kept in the
+state of running jobs."""
 
 
 class _Decisions(beam.CombineFn):
@@ -94,7 +104,7 @@ class RollupSessions(beam.PTransform[PCollection[Score], PCollection[SessionRoll
         """Wires it."""
         return (
             scores
-            | "KeyByUser" >> beam.Map(_by_user).with_output_types(tuple[str, Decision])
+            | "KeyByUser" >> beam.FlatMap(_by_user).with_output_types(tuple[str, Decision])
             | "IntoSessions"
             >> beam.WindowInto(
                 Sessions(self._gap_seconds),
@@ -108,10 +118,14 @@ class RollupSessions(beam.PTransform[PCollection[Score], PCollection[SessionRoll
         )
 
 
-def _by_user(score: Score) -> tuple[str, Decision]:
-    event = score.record.event
+def _by_user(score: Score) -> Iterator[Any]:
+    """A decision at its event's time, and again at that of its session's newest event where that is another."""
+    record, event = score.record, score.record.event
     rules = [rule.rule_id for rule in score.fired]
-    return event.user_id, (event.event_id, score.record.version, score.score, score.action, rules)
+    keyed = event.user_id, (event.event_id, record.version, event.event_time_ms, score.score, score.action, rules)
+    yield keyed
+    if record.session_last_ms > event.event_time_ms:
+        yield stamped(keyed, record.session_last_ms)
 
 
 class _ToRollup(beam.DoFn):
@@ -126,11 +140,11 @@ class _ToRollup(beam.DoFn):
         user_id, decisions = element
         yield SessionRollup(
             user_id=user_id,
-            start_ms=window.start.micros // 1_000,
+            start_ms=min(time_ms for _, _, time_ms, *_ in decisions),
             end_ms=window.end.micros // 1_000,
             event_count=len(decisions),
-            max_score=max(score for _, _, score, _, _ in decisions),
-            actions=tuple(sorted({action for _, _, _, action, _ in decisions})),
+            max_score=max(score for *_, score, _, _ in decisions),
+            actions=tuple(sorted({action for *_, action, _ in decisions})),
             fired_rules=tuple(sorted({rule for *_, rules in decisions for rule in rules})),
             pane=PaneInfoTiming.to_string(pane.timing),
             pane_index=pane.index,
