@@ -7,15 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import msgspec
 import pytest
+from collected import COLLECTED, Collect, decision, last_panes, net_scores, net_sessions, session_scores, summed_up
 from suspicions import current, essence
 
 from fraud_pipeline import job
 from fraud_pipeline.config import PipelineConfig
 from fraud_pipeline.simulate import Delivery, SimulationConfig, simulate
-from fraud_pipeline.sinks import Sink
 from fraud_pipeline.sources import match_files, peek_event_time_ms, read_messages
 from fraud_pipeline.stream_replay import ReplayOptions
 from transforms.alerts import Alert
@@ -24,24 +23,6 @@ from transforms.entity_keys import hash_of
 from transforms.events import Message
 from transforms.features import FEATURES
 from transforms.message_lines import wrap_line
-
-COLLECTED: dict[str, list[Any]] = defaultdict(list)
-
-
-def collect(element: Any, table: str) -> None:
-    COLLECTED[table].append(element)
-
-
-class Collect(Sink):
-    """Keeps what the graph gives, in this process."""
-
-    def write(self, outputs: Any) -> None:
-        COLLECTED.clear()
-        for table in outputs._fields:
-            _ = getattr(outputs, table) | f"Collect {table}" >> beam.Map(collect, table)
-
-    def finalize(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -66,32 +47,6 @@ def backfilled(files: tuple[Path, int]) -> dict[str, list[Any]]:
 def replayed(files: tuple[Path, int]) -> dict[str, list[Any]]:
     assert job.replay([str(files[0])], Collect(), PipelineConfig(), replay_options=ReplayOptions(max_ticks=500)) == 0
     return dict(COLLECTED)
-
-
-def net_scores(tables: dict[str, list[Any]]) -> dict[str, Any]:
-    latest: dict[str, Any] = {}
-    for score in tables["scores"]:
-        event_id = score.record.event.event_id
-        if event_id not in latest or latest[event_id].record.version < score.record.version:
-            latest[event_id] = score
-    return latest
-
-
-def decision(score: Any) -> tuple[Any, ...]:
-    return score.record.session_start_ms, score.score, score.action, score.fired
-
-
-def net_sessions(tables: dict[str, list[Any]]) -> set[tuple[Any, ...]]:
-    latest: dict[tuple[str, int], Any] = {}
-    for record in tables["sessions"]:
-        key = record.user_id, record.start_ms
-        if key not in latest or latest[key].version < record.version:
-            latest[key] = record
-    return {
-        (r.user_id, r.start_ms, r.end_ms, r.event_count, r.payment_count, r.amount_minor, r.distinct_ip_count)
-        for r in latest.values()
-        if not r.retracted
-    }
 
 
 def test_net_of_corrections_a_replay_and_a_backfill_end_in_the_same_scores(
@@ -171,12 +126,9 @@ def test_the_stream_rolls_up_early_and_on_time_and_its_last_panes_are_whole(
     panes = Counter(r.pane for r in replayed["session_rollups"])
     assert panes["EARLY"] > 0
     assert panes["ON_TIME"] > 0
-    newest: dict[tuple[str, int], Any] = {}
-    for rollup in replayed["session_rollups"]:
-        newest[rollup.user_id, rollup.start_ms] = rollup
-    last = {(r.user_id, r.start_ms, r.end_ms, r.event_count, r.max_score) for r in newest.values()}
-    whole = {(r.user_id, r.start_ms, r.end_ms, r.event_count, r.max_score) for r in backfilled["session_rollups"]}
-    assert len(whole - last) <= 0.01 * len(whole)
+    stream, batch = session_scores(replayed), session_scores(backfilled)
+    assert last_panes(replayed) == {span: summed_up(scores) for span, scores in stream.items()}
+    assert last_panes(backfilled) == {span: summed_up(scores) for span, scores in batch.items()}
 
 
 def net_cases(alerts: Iterable[Alert]) -> dict[str, list[str]]:
