@@ -25,6 +25,7 @@ from messages import (
 
 from transforms.events import Claim, DeadLetter, Envelope, Label, Login, Payment, Reason, Signup, event_type
 from transforms.parsing import Limits, decode_accepted, parse
+from transforms.wire import wires
 
 
 def accepted(payload: bytes, limits: Limits = Limits()) -> Envelope:
@@ -627,6 +628,14 @@ def test_each_field_changes_the_digest(event: dict[str, Any]) -> None:
         digests.add(accepted(with_fields(event, **{name: other})).digest)
 
     assert len(digests) == len(event)
+
+
+@pytest.mark.parametrize("limits", [None, Limits()])
+def test_what_is_decoded_has_the_fields_of_the_event_in_their_order(limits: Limits | None) -> None:
+    for decoded, event in wires[limits].events.items():
+        names = [name.replace("event_time", "event_time_ms") for name in decoded.__struct_fields__]
+
+        assert names == list(event.__struct_fields__)
 
 
 GOLDEN_DIGESTS = {

@@ -11,7 +11,7 @@ Attributes: TypeAlias = dict[str, str | int | float | bool]
 """What a producer knows of an event beyond its fields. A whole number is an int, however it was spelled."""
 
 
-class Login(msgspec.Struct, frozen=True, tag="login", tag_field="event_type", kw_only=True, gc=False):
+class Login(msgspec.Struct, frozen=True, tag="login", tag_field="event_type", gc=False):
     """A login attempt of a user, successful or not."""
 
     event_id: str
@@ -27,7 +27,7 @@ class Login(msgspec.Struct, frozen=True, tag="login", tag_field="event_type", kw
     attributes: Attributes | None = None
 
 
-class Payment(msgspec.Struct, frozen=True, tag="payment", tag_field="event_type", kw_only=True, gc=False):
+class Payment(msgspec.Struct, frozen=True, tag="payment", tag_field="event_type", gc=False):
     """A payment by a user. Amounts are integers in the currency's minor unit; `card_id` is a token.
 
     A ride is one too: `payee_id` is the driver's account, `expected_amount_minor` the fare by the route, and the
@@ -52,7 +52,7 @@ class Payment(msgspec.Struct, frozen=True, tag="payment", tag_field="event_type"
     attributes: Attributes | None = None
 
 
-class Signup(msgspec.Struct, frozen=True, tag="signup", tag_field="event_type", kw_only=True, gc=False):
+class Signup(msgspec.Struct, frozen=True, tag="signup", tag_field="event_type", gc=False):
     """An account is made; `referrer_id` is who brought the user: a customer's code or a partner's."""
 
     event_id: str
@@ -68,7 +68,7 @@ class Signup(msgspec.Struct, frozen=True, tag="signup", tag_field="event_type", 
     attributes: Attributes | None = None
 
 
-class Claim(msgspec.Struct, frozen=True, tag="claim", tag_field="event_type", kw_only=True, gc=False):
+class Claim(msgspec.Struct, frozen=True, tag="claim", tag_field="event_type", gc=False):
     """A user claims a promotion: a welcome bonus, a voucher, a free ride."""
 
     event_id: str
@@ -84,7 +84,7 @@ class Claim(msgspec.Struct, frozen=True, tag="claim", tag_field="event_type", kw
     attributes: Attributes | None = None
 
 
-class Label(msgspec.Struct, frozen=True, tag="label", tag_field="event_type", kw_only=True, gc=False):
+class Label(msgspec.Struct, frozen=True, tag="label", tag_field="event_type", gc=False):
     """What later turned out about an earlier event: a chargeback, an analyst's or a customer's verdict.
 
     `is_fraud: false` takes an earlier verdict back; of several on one event the latest by event time counts. The

