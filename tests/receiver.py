@@ -85,6 +85,8 @@ def receiver(*answers: Answer) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if len(body) < int(self.headers["Content-Length"]):
+                return  # Cut off: who sent it is gone, and no receiver would act on it.
             held[0].take(Received(self.path, dict(self.headers), body, time.monotonic()))(self)
 
         def log_message(self, format: str, *args: object) -> None:
