@@ -19,7 +19,7 @@ COMPILED = (
     "sketches",
     "user_state",
 )
-"""Modules of `transforms` that `make compile` turns into C, by mypyc: the same sources, which Python runs otherwise."""
+"""Modules of `transforms` that `make setup` turns into C, by mypyc: the same sources, which Python runs otherwise."""
 
 
 def extensions() -> list[Extension]:
@@ -28,7 +28,9 @@ def extensions() -> list[Extension]:
         return []
     from mypyc.build import mypycify
 
-    return mypycify(["--ignore-missing-imports", *(f"transforms/{name}.py" for name in COMPILED)], opt_level="3")
+    return mypycify(
+        ["--ignore-missing-imports", *(f"transforms/{name}.py" for name in COMPILED)], opt_level="1"
+    )  # 3 takes longer and is no faster
 
 
 setup(

@@ -8,7 +8,7 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 
-from fraud_pipeline import commands
+from fraud_pipeline import commands, compiled
 from fraud_pipeline.errors import UsageError
 
 
@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if beam_args and not getattr(args, "takes_beam_options", False):
         parser.error(f"unknown arguments: {' '.join(beam_args)}")
     args.beam_args = beam_args
+    if warning := compiled.stale():
+        print(f"fraud-pipeline: {warning}", file=sys.stderr)
     try:
         return int(args.run(args) or 0)
     except UsageError as error:

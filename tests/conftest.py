@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from fraud_pipeline import compiled
 from fraud_pipeline.emulators import bigquery as bigquery_emulator
 
 # A busy machine is no failure.
@@ -15,15 +15,10 @@ settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
 
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
 def pytest_sessionstart() -> None:
     """Compiled modules hide their sources, so tests of older ones would say nothing."""
-    for compiled in ROOT.glob("*__mypyc*.so"):
-        newest = max((ROOT / "transforms").glob("*.py"), key=lambda source: source.stat().st_mtime)
-        if newest.stat().st_mtime > compiled.stat().st_mtime:
-            raise pytest.UsageError(f"{newest.name} is newer than what is compiled: `make compile` or `make uncompile`")
+    if problem := compiled.stale():
+        raise pytest.UsageError(problem)
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,49 @@
-"""The aggregation compiled to C says what its sources say."""
+"""The aggregation compiled to C says what its sources say: where tests run one form, the other is tried here."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from bench.compiled import Copy
+import transforms.history
+from bench.compiled import HAS_COMPILER, Copy
+from fraud_pipeline import compiled
+
+IS_COMPILED = transforms.history.__file__.endswith(".so")
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler to compile with")
-def test_compiled_modules_pass_the_aggregations_tests(tmp_path: Path) -> None:
-    """In a copy of the checkout: compiles as `make compile` does, runs goldens, bytes of state, the lockstep with the
-    oracle."""
-    copy = Copy(tmp_path)
+@pytest.mark.skipif(not (IS_COMPILED or HAS_COMPILER), reason="there is no C compiler (cc) to compile with")
+def test_the_other_form_passes_the_aggregations_tests(tmp_path: Path) -> None:
+    """In a copy of the checkout: goldens, bytes of state, the lockstep with the oracle."""
+    copy = Copy(tmp_path, is_compiled=not IS_COMPILED)
     where = copy.python("-c", "import transforms.history as h; print(h.__file__)").strip()
     assert where.startswith(str(tmp_path))
-    assert where.endswith(".so")
+    assert where.endswith(".so") is not IS_COMPILED
     files = ("tests/test_goldens.py", "tests/test_state_codec.py", "tests/test_laws.py")
     copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "golden or codec or every_step", *files)
+
+
+def test_compiled_modules_older_than_their_sources_are_named(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    (checkout / "transforms").mkdir(parents=True)
+    library, source, module = (
+        checkout / "0123__mypyc.cpython-311-x86_64-linux-gnu.so",
+        checkout / "transforms" / "history.py",
+        checkout / "transforms" / "history.cpython-311-x86_64-linux-gnu.so",
+    )
+    for path, time in ((source, 1_000), (module, 900), (library, 2_000), (checkout / "setup.py", 3_000)):
+        path.touch()
+        os.utime(path, (time, time))
+    assert compiled.stale(checkout) is None
+    os.utime(source, (2_500, 2_500))
+    told = compiled.stale(checkout)
+    assert told is not None
+    assert told.startswith("transforms/history.py is newer")
+    (checkout / "setup.py").unlink()
+    assert compiled.stale(checkout) is None, "an installed package"
+    shutil.copy(source, checkout / "setup.py")
+    library.unlink()
+    assert compiled.stale(checkout) is None, "nothing is compiled"
