@@ -64,6 +64,7 @@ class Aggregation:
             state = UserState(event.user_id, version, History(self.gap_ms, self.config.max_points))
             point = project(event, envelope.digest)
         else:
+            state.user_id = event.user_id  # that of an idle user isn't stored
             point = project(event, envelope.digest)
             if rejection := self._reject(state, envelope, point, log):
                 return Step(state, [rejection], self._deadline(state))

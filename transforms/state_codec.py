@@ -1,7 +1,8 @@
 """The bytes of a user's state: compact, explicit and versioned, so that a running job's state outlives a release.
 
-Byte 0 is the format version, byte 1 says whether the rest is packed (it is while no session is open: an idle user is
-read rarely and stored long). The rest is MessagePack of `_State`, columns as little-endian bytes.
+Byte 0 is the format version. Byte 1 says whether the rest is packed, by `transforms.state_packing`: it is while no
+session is open, as an idle user is read rarely and stored long. Otherwise it is MessagePack of `_State`, columns as
+little-endian bytes.
 
 A change of format raises `VERSION`, keeps a decoder for the one before, and adds its golden bytes to the tests.
 """
@@ -9,29 +10,26 @@ A change of format raises `VERSION`, keeps a decoder for the one before, and add
 from __future__ import annotations
 
 import sys
-import zlib
 from array import array
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from transforms import state_codec_v2
 from transforms.buckets import Buckets
 from transforms.history import WINDOWS_MS, History
-from transforms.points import KEY_BYTES, PAYMENT, Place
+from transforms.points import KEY_BYTES, Place
 from transforms.session_so_far import SessionSoFar
 from transforms.sessions import Session
+from transforms.state_packing import pack_state, unpack_state
 from transforms.user_state import UserState
 
-VERSION = 2
-"""Format 1, that of 0.1.0, is not read."""
+VERSION = 3
+"""Format 2 is read too; format 1, that of 0.1.0, is not."""
 
 if sys.byteorder != "little":
     raise ImportError("state is stored little-endian: run workers on x86-64 or ARM64")
 
-_OPEN, _PACKED = b"\x02\x00", b"\x02\x01"
-_NOISY_TIME, _NOISY_AMOUNT = 2, 1
-"""So many low bytes of times (milliseconds) and of amounts are noise, which deflating only makes longer."""
+_OPEN, _PACKED = b"\x03\x00", b"\x03\x01"
 
 
 class _Session(msgspec.Struct, array_like=True, gc=False):
@@ -94,15 +92,12 @@ _decode = msgspec.msgpack.Decoder(_State).decode
 
 def encode(state: UserState) -> bytes:
     """A state as bytes of the newest version."""
-    if state.sessions:
-        return _OPEN + _encode(_fields(state, _plain(state.history)))
-    columns, incompressible = _packed(state.history)
-    deflated = zlib.compress(_encode(_fields(state, columns)), wbits=-15)
-    return b"%b%b%b%b" % (_PACKED, len(incompressible).to_bytes(2, "little"), incompressible, deflated)
+    packed = None if state.sessions else pack_state(state)
+    return _OPEN + _encode(_fields(state)) if packed is None else _PACKED + packed
 
 
 def decode(data: bytes, gap_ms: int, max_points: int) -> UserState:
-    """A state from its bytes.
+    """A state from its bytes. Of a user whose sessions are all closed it may lack the user's name.
 
     Args:
       data: what `encode` gave, in this or an older release.
@@ -111,23 +106,24 @@ def decode(data: bytes, gap_ms: int, max_points: int) -> UserState:
     Raises:
       ValueError: the bytes are of a version that this release does not know.
     """
-    if data[0] != VERSION:
+    if data[0] == VERSION:
+        if data[1]:
+            return unpack_state(memoryview(data)[2:], gap_ms, max_points)
+        packed = _decode(memoryview(data)[2:])
+    elif data[0] == state_codec_v2.VERSION:
+        packed = _decode(state_codec_v2.open_layout(data))
+    else:
         raise ValueError(
-            f"user state of format {data[0]}, but this release reads {VERSION}: run the release that wrote it, or drain"
+            f"user state of format {data[0]}, but this release reads {state_codec_v2.VERSION} and {VERSION}: "
+            "run the release that wrote it, or drain"
         )
     history = History(gap_ms, max_points)
     points, recency = history.points, history.recency
-    if data[1]:
-        at = 4 + int.from_bytes(data[2:4], "little")
-        packed = _decode(zlib.decompress(data[at:], wbits=-15))
-        _unpack(packed, data[4:at], history)
-    else:
-        packed = _decode(memoryview(data)[2:])
-        points.times.frombytes(packed.times)
-        points.spent.frombytes(packed.spent)
-        recency.keys = bytearray(packed.keys)
-        recency.last = bytearray(packed.last)
-        recency.own = bytearray(packed.own)
+    points.times.frombytes(packed.times)
+    points.spent.frombytes(packed.spent)
+    recency.keys = bytearray(packed.keys)
+    recency.last = bytearray(packed.last)
+    recency.own = bytearray(packed.own)
     history.lost_ms = packed.lost_ms
     history.session = SessionSoFar(
         packed.session_start_ms,
@@ -163,11 +159,10 @@ def decode(data: bytes, gap_ms: int, max_points: int) -> UserState:
     return state
 
 
-def _fields(state: UserState, columns: tuple[bytes | bytearray, ...]) -> tuple[object, ...]:
+def _fields(state: UserState) -> tuple[object, ...]:
     """The fields of `_State`, in order; a tuple is made in half the time."""
     history = state.history
     points, recency, so_far = history.points, history.recency, history.session
-    times, spent, keys, last, own = columns
     return (
         state.user_id,
         state.version,
@@ -186,17 +181,17 @@ def _fields(state: UserState, columns: tuple[bytes | bytearray, ...]) -> tuple[o
         so_far.failure_count,
         so_far.payment_count,
         so_far.amount_minor,
-        times,
-        spent,
+        points.times.tobytes(),
+        points.spent.tobytes(),
         points.total,
         points.kinds,
         points.flags,
         history.peaks,
         history.peak_amounts.tobytes(),
-        keys,
+        recency.keys,
         recency.dims,
-        last,
-        own,
+        recency.last,
+        recency.own,
         recency.closed,
         points.closed_place,
         points.open,
@@ -204,60 +199,6 @@ def _fields(state: UserState, columns: tuple[bytes | bytearray, ...]) -> tuple[o
         [None if b is None else (b.newest, b.totals, b.cells.tobytes()) for b in history.buckets],
         *([history.said] if history.said else ()),
     )
-
-
-def _plain(history: History) -> tuple[bytes | bytearray, ...]:
-    points, recency = history.points, history.recency
-    return points.times.tobytes(), points.spent.tobytes(), recency.keys, recency.last, recency.own
-
-
-def _packed(history: History) -> tuple[tuple[bytes, ...], bytes]:
-    """What `_plain` gives in forms that deflate well: differences, the amounts of payments only, and the low bytes of
-    numbers apart from the high ones; and what doesn't deflate: hashes, and the lowest bytes."""
-    points, recency = history.points, history.recency
-    times = np.array(points.times, np.int64)
-    times[1:] -= times[:-1].copy()
-    amounts = np.diff(np.frombuffer(points.spent, np.int64), append=points.total)
-    spent = _by_weight(amounts[_bytes_array(points.kinds) == PAYMENT])
-    last, own = _bytes_array(recency.last), _bytes_array(recency.own)
-    by_weight = _by_weight(times)
-    columns = (
-        by_weight[_NOISY_TIME:].tobytes(),
-        spent[_NOISY_AMOUNT:].tobytes(),
-        b"",
-        np.diff(last, prepend=last.dtype.type(0)).tobytes(),
-        (last - own).tobytes(),
-    )
-    return columns, b"".join((by_weight[:_NOISY_TIME].tobytes(), spent[:_NOISY_AMOUNT].tobytes(), recency.keys))
-
-
-def _unpack(packed: _State, incompressible: bytes, history: History) -> None:
-    points, recency = history.points, history.recency
-    is_payment = _bytes_array(packed.kinds) == PAYMENT
-    payments_at = _NOISY_TIME * len(is_payment)
-    keys_at = payments_at + _NOISY_AMOUNT * int(np.count_nonzero(is_payment))
-    times = _numbers(incompressible[:payments_at] + packed.times)
-    points.times.frombytes(np.cumsum(times).tobytes())
-    amounts = np.zeros(len(is_payment), np.int64)
-    amounts[is_payment] = _numbers(incompressible[payments_at:keys_at] + packed.spent)
-    points.spent.frombytes((packed.total - np.cumsum(amounts[::-1])[::-1]).tobytes())
-    recency.keys = bytearray(incompressible[keys_at:])
-    last = np.cumsum(_bytes_array(packed.last), dtype=np.uint8)
-    recency.last = bytearray(last.tobytes())
-    recency.own = bytearray((last - _bytes_array(packed.own)).tobytes())
-
-
-def _by_weight(numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """A row with the lowest bytes of all numbers, one with the next ones, and so on."""
-    return numbers.astype("<i8").view(np.uint8).reshape(-1, 8).T
-
-
-def _numbers(data: bytes) -> NDArray[np.int64]:
-    return np.frombuffer(data, np.uint8).reshape(8, -1).T.copy().view("<i8").reshape(-1)
-
-
-def _bytes_array(data: bytes | bytearray) -> NDArray[np.uint8]:
-    return np.frombuffer(data, np.uint8)
 
 
 def _unpack_buckets(packed: tuple[int, list[int], bytes] | None, window_ms: int) -> Buckets | None:
