@@ -97,8 +97,9 @@ for seed in (1, 2, 3):
 def test_beam_is_the_version_whose_private_parts_are_replaced() -> None:
     assert beam.__version__ == local_timers.BEAM_VERSION, (
         "local_timers replaces private parts of Beam's direct runner: compare "
-        "_TransformWatermarks.extract_transform_timers, EvaluationContext._initialize_keyed_states and "
-        "InMemoryUnmergedState.copy of this version with those it was made for, adapt it, then BEAM_VERSION"
+        "_TransformWatermarks.extract_transform_timers and refresh, EvaluationContext._initialize_keyed_states "
+        "and handle_result, and InMemoryUnmergedState.copy of this version with those it was made for, adapt it, "
+        "then BEAM_VERSION"
     )
 
 
@@ -154,3 +155,63 @@ def test_a_timer_set_back_to_an_earlier_time_and_forth_again_is_due_once_in_a_li
 
     assert states.due(Timestamp(5), Timestamp(0)) == []
     assert states.due(Timestamp(9), Timestamp(0)) == ["k"]
+
+
+# A timer at 10 that gives a value at 9, into windows of ten seconds; the watermark leaps from 1 past the grace of 5.
+_LEAP = """
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.test_stream import TestStream
+from apache_beam.transforms import trigger, userstate
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from fraud_pipeline import local_timers
+
+assert local_timers.install()
+assert local_timers.install(), "again"
+
+class Timed(beam.DoFn):
+    END = userstate.TimerSpec("end", TimeDomain.WATERMARK)
+
+    def process(self, element, end=beam.DoFn.TimerParam(END)):
+        end.set(10)
+        yield 1
+
+    @userstate.on_timer(END)
+    def on_end(self):
+        yield TimestampedValue(10, 9)
+
+options = PipelineOptions(["--runner=BundleBasedDirectRunner", "--streaming"])
+stream = TestStream().add_elements([TimestampedValue(("k", 0), 1)]).advance_watermark_to(1).advance_watermark_to(99)
+with beam.Pipeline(options=options) as pipeline:
+    _ = (
+        pipeline
+        | stream.advance_watermark_to_infinity()
+        | beam.Map(tuple).with_output_types(tuple[str, int])
+        | beam.ParDo(Timed())
+        | beam.WindowInto(
+            FixedWindows(10),
+            trigger=trigger.AfterWatermark(late=trigger.AfterCount(1)),
+            accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
+            allowed_lateness=5,
+        )
+        | beam.CombineGlobally(sum).without_defaults()
+        | beam.Map(print)
+    )
+"""
+
+
+def test_what_a_timer_says_comes_before_the_watermark_that_made_it_fire() -> None:
+    run = subprocess.run([sys.executable, "-c", _LEAP], check=True, capture_output=True, text=True)
+    assert run.stdout.split()[-1] == "11"
+
+
+def test_the_earliest_event_timer_is_that_of_any_key_and_none_in_processing_time() -> None:
+    states = local_timers.States()
+    assert states.earliest_event_timer() is None
+    states["a"], states["b"] = _State(("t", "WATERMARK", 7)), _State(("t", "WATERMARK", 5), ("p", "REAL_TIME", 1))
+    assert states.earliest_event_timer() == Timestamp(5)
+    states["b"] = _State(("p", "REAL_TIME", 1))
+    assert states.earliest_event_timer() == Timestamp(7)
+    states["a"] = _State()
+    assert states.earliest_event_timer() is None

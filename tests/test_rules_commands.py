@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,11 @@ def test_a_user_chooses_among_events_of_one_id(files: Path, capsys: pytest.Captu
     command = explain_command(files, "e2", "--history", str(files / "scores.jsonl"), "--user", "u2")
     assert main(command) == 0
     assert capsys.readouterr().out.startswith("login e2 of user u2: allow")
+
+
+def test_every_rule_that_ships_has_tests_and_they_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "test"]) == 0
+    assert re.fullmatch(r"[1-9]\d* passed, 0 failed\n", capsys.readouterr().out)
 
 
 def test_tests_of_a_file_are_all_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
