@@ -47,7 +47,7 @@ def facts(state: UserState) -> dict[str, Any]:
         "buckets": [None if b is None else (b.width_ms, b.newest, b.totals, b.cells.tolist()) for b in history.buckets],
         # Of an idle user it is counted anew, without the points that were given up, and then no event goes on with it.
         "session": None
-        if not state.sessions and session.start_ms - history.gap_ms < history.lost_ms
+        if not state.sessions and (not points.times or session.start_ms - history.gap_ms < history.lost_ms)
         else [getattr(session, name) for name in sorted(SessionSoFar.__slots__)],
     }
 

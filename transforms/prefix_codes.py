@@ -44,6 +44,12 @@ class PrefixCodes:
             self._symbols[code] = np.repeat(order, spans)
         self._steps = np.take_along_axis(self._widths, self._symbols, axis=1).astype(np.uint8)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many contexts and how many symbols."""
+        contexts, symbols = self._widths.shape
+        return contexts, symbols
+
     def words(self, contexts: Ints, symbols: Ints) -> tuple[Ints, Ints]:
         """The words of symbols, each in its context, and their widths in bits."""
         return self._words[contexts, symbols], self._widths[contexts, symbols]
