@@ -206,7 +206,8 @@ SESSION_ROLLUPS = Table(
     name="session_rollups",
     description=(
         "Decisions summed up over each session: a row for each pane, early ones while the session runs. The view "
-        "session_rollups_final has the last one of each session."
+        "session_rollups_final has the last one of each session. It has the newest score of each event of the session, "
+        "but for events that came when the session, they themselves included, was past by more than gap and grace."
     ),
     columns=(
         _USER,
