@@ -158,6 +158,12 @@ def test_where_keys_of_two_dimensions_collide_nothing_is_lost_either() -> None:
     assert survives(state)[:2] == b"\x03\x00"
 
 
+def test_points_that_are_open_still_are_not_packed() -> None:
+    state = UserState("u", 3, History(GAP_MS, 240))
+    state.history.insert(point(0, START_MS, LOGIN_SUCCESS, 0, values(Random(1), 4, LOGIN_SUCCESS)))
+    assert survives(state)[:2] == b"\x03\x00"
+
+
 def test_a_month_of_a_typical_user_fits() -> None:
     """Most within a kibibyte; what is more grows with the user's points and values alone."""
     _, idle = typical(Aggregation(AggregationConfig()), users=30)

@@ -60,12 +60,13 @@ class PrefixCodes:
         Args:
           windows: of `read_windows`.
         """
-        begin, starts = at, []
-        steps = [row.tobytes() for row in self._steps[:, windows[at : at + LONGEST * len(contexts)]]]
+        ahead = windows[at : at + LONGEST * len(contexts)]
+        steps = [row.tobytes() for row in self._steps[:, ahead]]
+        starts, start = [], 0
         for context in contexts.tolist():
-            starts.append(at)
-            at += steps[context][at - begin]
-        return self._symbols[contexts, windows[starts]], at
+            starts.append(start)
+            start += steps[context][start]
+        return self._symbols[contexts, ahead[np.array(starts, np.int64)]], at + start
 
 
 def read_windows(data: bytes) -> Ints:

@@ -22,6 +22,7 @@ from transforms.recency import TRUSTED
 from transforms.state_words import AMOUNTS, GAPS, KINDS, MIDDLE, POINTS, REPEATED, SUMS
 
 _OWN_BITS: Final = 8
+_DIMENSIONS: Final = np.arange(len(DIMENSIONS))
 _IS_AMOUNT: Final = (np.arange(FIELDS) >= AMOUNT_MINOR).astype(np.int64)
 _CODES: Final = (POINTS, GAPS, AMOUNTS, SUMS)
 
@@ -32,26 +33,21 @@ class Columns(NamedTuple):
     Attributes:
       gaps: milliseconds from each point to the next.
       kinds: of points.
-      shown: of points, a bit for each dimension in which it was the last to show a value.
       amounts: of payments.
+      last, dims: of values, by point and dimension.
+      keys: of values, 4 bytes each.
       own: of the values that a failed login showed last, as in `Recency`. All others are the user's own since then.
-      keys: of the values, by point and dimension.
       sums: rows of buckets' cells, of which the first field is less the other counts.
     """
 
     gaps: Ints
     kinds: Ints
-    shown: Ints
     amounts: Ints
-    own: Ints
+    last: Ints
+    dims: Ints
     keys: bytes
+    own: Ints
     sums: Ints
-
-    @property
-    def values(self) -> tuple[Ints, Ints]:
-        """Point and dimension of each value, in this order."""
-        last, dims = np.nonzero(self.shown[:, None] >> np.arange(len(DIMENSIONS)) & 1)
-        return last, dims
 
 
 class Packed(NamedTuple):
@@ -65,10 +61,9 @@ class Packed(NamedTuple):
     mean_bits: int
 
 
-def guessed(columns: Columns) -> Ints:
+def guessed(kinds: Ints, last: Ints, dims: Ints) -> Ints:
     """Which values a failed login showed last, which doesn't make them the user's own."""
-    last, dims = columns.values
-    return np.flatnonzero((columns.kinds[last] == LOGIN_FAILURE) & (dims < TRUSTED))
+    return np.flatnonzero((kinds[last] == LOGIN_FAILURE) & (dims < TRUSTED))
 
 
 def symbols(columns: Columns) -> tuple[tuple[Ints, Ints], ...]:
@@ -90,8 +85,10 @@ def _split(columns: Columns) -> tuple[tuple[tuple[Ints, Ints], ...], list[tuple[
     of_amounts = np.full(len(amounts) + len(listed), REPEATED)
     of_amounts[~np.append(is_repeated, np.zeros(len(listed), np.bool_))] = of_written - mean_bits + MIDDLE
     are_amounts = np.tile(_IS_AMOUNT, len(columns.sums))
+    shown = np.zeros_like(columns.kinds)
+    np.bitwise_or.at(shown, columns.last, 1 << columns.dims)
     words = (
-        (np.zeros_like(columns.kinds), KINDS * columns.shown + columns.kinds),
+        (np.zeros_like(shown), KINDS * shown + columns.kinds),
         (_gap_contexts(columns.kinds), of_gaps),
         (np.zeros_like(of_amounts), of_amounts),
         (are_amounts, of_sums + are_amounts * (MIDDLE - mean_bits)),
@@ -130,13 +127,13 @@ def unpack_columns(packed: Packed) -> Columns:
     of_sums, at = SUMS.read(windows, at, are_amounts)
     of_sums -= are_amounts * (MIDDLE - mean_bits)
 
-    columns = Columns(of_gaps, kinds, shown, of_written, of_written, b"", of_sums)
+    last, dims = np.nonzero(shown[:, None] >> _DIMENSIONS & 1)
     widths = (
         low_widths(of_gaps),
         low_widths(of_written),
         np.full(len(of_amounts) - len(of_written), _index_bits(packed.repeated)),
         low_widths(of_sums),
-        np.full(len(guessed(columns)), _OWN_BITS),
+        np.full(len(guessed(kinds, last, dims)), _OWN_BITS),
     )
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
     numbers, at = unpack(bits, at, np.concatenate(widths))
@@ -144,12 +141,15 @@ def unpack_columns(packed: Packed) -> Columns:
     amounts = np.empty_like(of_amounts)
     amounts[~is_repeated] = from_low_bits(written, of_written)
     amounts[is_repeated] = amounts[payments:][which]
-    return columns._replace(
-        gaps=from_low_bits(gaps, of_gaps),
-        amounts=amounts[:payments],
-        own=own,
-        keys=data[-(-at // 8) :],
-        sums=from_low_bits(sums, of_sums).reshape(-1, FIELDS),
+    return Columns(
+        from_low_bits(gaps, of_gaps),
+        kinds,
+        amounts[:payments],
+        last,
+        dims,
+        data[-(-at // 8) :],
+        own,
+        from_low_bits(sums, of_sums).reshape(-1, FIELDS),
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from transforms.bucket_rows import beyond_points, with_points
 from transforms.buckets import FIELDS
 from transforms.history import WINDOWS_MS, History
-from transforms.points import LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT, Points
+from transforms.points import DIMENSIONS, LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT, Points
 from transforms.prefix_codes import Ints
 from transforms.session_so_far import NEVER_MS, SessionSoFar
 from transforms.state_columns import Columns, Packed, guessed, pack_columns, unpack_columns
@@ -61,7 +61,7 @@ def pack_state(state: UserState) -> bytes | None:
     """The bytes of an idle state; None if it isn't idle, or is as only colliding hashes make it."""
     history = state.history
     points, newest_ms = history.points, state.newest_ms
-    if state.sessions or points.open or history.said or history.recency.closed != len(history.recency):
+    if state.sessions or points.open:
         return None
     if (found := columns_of(history)) is None:
         return None
@@ -138,24 +138,17 @@ def columns_of(history: History) -> tuple[Columns, list[tuple[int, int] | None]]
             sums.append(beyond_points(bucket, times, kinds, amounts))
             buckets.append((bucket.newest, len(sums[-1])))
     order = np.lexsort((dims, last))
-    shown = np.zeros(len(kinds), np.int64)
-    np.bitwise_or.at(shown, last, 1 << dims)
-    columns = Columns(
-        gaps=np.diff(times),
-        kinds=kinds,
-        shown=shown,
-        amounts=amounts[kinds == PAYMENT],
-        own=own[:0],
-        keys=np.frombuffer(bytes(recency.keys), np.uint32)[order].tobytes(),
-        sums=np.concatenate(sums),
-    )
-    own, of_guessed = own[order], guessed(columns)
-    derived = last[order] + 1
+    last, dims, own = last[order], dims[order], own[order]
+    of_guessed = guessed(kinds, last, dims)
+    derived = last + 1
     derived[of_guessed] = own[of_guessed]
+    rows = np.concatenate(sums)
     # Keys that collide can make a point the last one that showed two values of a dimension.
-    if len(columns.values[0]) != len(last) or not np.array_equal(own, derived) or columns.sums.min(initial=0) < 0:
+    if np.any(np.diff(last * len(DIMENSIONS) + dims) == 0) or np.any(own != derived) or rows.min(initial=0) < 0:
         return None
-    return columns._replace(own=own[of_guessed]), buckets
+    keys = np.frombuffer(bytes(recency.keys), np.uint32)[order].tobytes()
+    columns = Columns(np.diff(times), kinds, amounts[kinds == PAYMENT], last, dims, keys, own[of_guessed], rows)
+    return columns, buckets
 
 
 def _fill(history: History, columns: Columns, newest_ms: int, buckets: list[tuple[int, int] | None]) -> None:
@@ -173,9 +166,9 @@ def _fill(history: History, columns: Columns, newest_ms: int, buckets: list[tupl
     points.kinds = _bytes(kinds)
     points.flags = bytearray(len(kinds))
 
-    last, dims = columns.values
+    last, dims = columns.last, columns.dims
     own = last + 1
-    own[guessed(columns)] = columns.own
+    own[guessed(kinds, last, dims)] = columns.own
     recency.keys = bytearray(columns.keys)
     recency.dims, recency.last, recency.own = _bytes(dims), _bytes(last), _bytes(own)
     recency.closed = len(last)
