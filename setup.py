@@ -18,6 +18,7 @@ COMPILED = (
     "sessions",
     "sketches",
     "user_state",
+    "window_buckets",
 )
 """Modules of `transforms` that `make setup` turns into C, by mypyc: the same sources, which Python runs otherwise."""
 

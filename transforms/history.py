@@ -9,20 +9,12 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 import mmh3
 import msgspec
 
-from transforms.buckets import Buckets
-from transforms.features import (
-    ALL_WINDOWS,
-    CLAIM_WINDOWS,
-    DISTINCT_WINDOWS,
-    FEATURE_INDEX,
-    LONG_WINDOWS,
-    WINDOW_SECONDS,
-)
+from transforms import window_buckets
 from transforms.geography import distance_km
 from transforms.points import (
     CLAIM,
@@ -41,15 +33,10 @@ from transforms.points import (
     Points,
 )
 from transforms.recency import Recency, shift_down
-from transforms.session_so_far import NEVER_MS, SessionSoFar
+from transforms.session_so_far import NEVER_MS, SessionSoFar, newest_session
+from transforms.window_buckets import CLAIMS, DISTINCT, LONG, LONGEST_MS, WINDOWS_MS, WindowBuckets
 
-WINDOWS_MS: Final = tuple(seconds * 1_000 for seconds in WINDOW_SECONDS.values())
-LONGEST_MS: Final = WINDOWS_MS[-1]
-LONG: Final = tuple(ALL_WINDOWS.index(w) for w in LONG_WINDOWS)
-DISTINCT: Final = tuple(ALL_WINDOWS.index(w) for w in DISTINCT_WINDOWS)
-CLAIMS: Final = tuple(ALL_WINDOWS.index(w) for w in CLAIM_WINDOWS)
 _encode = msgspec.msgpack.Encoder().encode
-_CLAIM_COUNTS, _EVENT_COUNT = FEATURE_INDEX[f"claim_count_{CLAIM_WINDOWS[0]}"], FEATURE_INDEX["event_count_30d"]
 
 
 class History:
@@ -90,7 +77,7 @@ class History:
         self.session = SessionSoFar()
         self.approximate = False
         self.lost_ms = NEVER_MS
-        self.buckets: list[Buckets | None] = []
+        self.buckets: WindowBuckets = []
         self.said: dict[bytes, bytes] = {}
 
     def insert(self, point: Point) -> list[Any]:
@@ -102,13 +89,13 @@ class History:
         time_ms, points = point.time_ms, self.points
         position = points.position(time_ms, point.id_key)
         if position == len(points.times):
-            self._count_in_buckets(point)
+            window_buckets.count(self.buckets, point)
             features = self.observe(point)
         else:
             session, lost_in_session = self.session, self.session.start_ms <= self.lost_ms
             later = self.rewind(position)
             said = self._said_of(later)
-            self._count_in_buckets(point)
+            window_buckets.count(self.buckets, point)
             features = self.observe(point)
             approximate = self.approximate
             # What was new at a login is judged at its own time, so an event can change what is said of one that lies
@@ -155,7 +142,7 @@ class History:
         if later:
             self.recency.rewind(position, points)
             self._rewind_peaks(position)
-            self._recount_session()
+            self.session = newest_session(points, self.gap_ms)
         return later
 
     def observe(self, point: Point) -> list[Any]:
@@ -268,7 +255,7 @@ class History:
             (time_ms - session.start_ms) / 1_000,
         ]
         if self.buckets:
-            self._read_buckets(values, time_ms)
+            window_buckets.read(self.buckets, self.lost_ms, values, time_ms)
         return values
 
     def close_before(self, time_ms: int) -> None:
@@ -286,12 +273,9 @@ class History:
         if self.said:
             self.said = {p.id_key: self.said[p.id_key] for p in later if p.id_key in self.said}
         if self.lost_ms != NEVER_MS:
-            self._let_go_of_buckets(time_ms)
-
-    def _count_in_buckets(self, point: Point) -> None:
-        for bucket in self.buckets:
-            if bucket is not None:
-                bucket.add(point.time_ms, point.kind, point.amount_minor)
+            self.buckets = window_buckets.let_go(self.buckets, self.lost_ms, time_ms)
+            if self.lost_ms <= time_ms - LONGEST_MS:
+                self.lost_ms, self.buckets = NEVER_MS, []
 
     def _drop_front(self, n: int) -> None:
         self.points.drop_front(n)
@@ -303,42 +287,12 @@ class History:
     def _give_up_oldest(self) -> None:
         """Holds the bound on points: the oldest goes, and buckets take over for the windows that reach it."""
         points = self.points
-        time_ms, newest_ms = points.times[0], points.times[-1]
-        if not self.buckets:
-            self.buckets = [None] * len(WINDOWS_MS)
-        for k, width in enumerate(WINDOWS_MS):
-            if self.buckets[k] is None and time_ms > newest_ms - width:
-                bucket = self.buckets[k] = Buckets(width)
-                for i, (t, kind) in enumerate(zip(points.times, points.kinds, strict=True)):
-                    bucket.add(t, kind, points.amount(i))
+        time_ms = points.times[0]
+        self.buckets = window_buckets.take_over(self.buckets, points)
         if self.said and not points.closed_count:
             self.said.pop(points.point(0).id_key, None)
         self._drop_front(1)
         self.lost_ms = max(self.lost_ms, time_ms)
-
-    def _let_go_of_buckets(self, time_ms: int) -> None:
-        """Drops the buckets of windows that reach no given-up point any more."""
-        self.buckets = [
-            b if self.lost_ms > time_ms - width else None for b, width in zip(self.buckets, WINDOWS_MS, strict=True)
-        ]
-        if self.lost_ms <= time_ms - LONGEST_MS:
-            self.lost_ms, self.buckets = NEVER_MS, []
-
-    def _read_buckets(self, values: list[Any], time_ms: int) -> None:
-        """Replaces the sums of the windows that reach back to points given up."""
-        n = len(WINDOWS_MS)
-        for k, bucket in enumerate(self.buckets):
-            if bucket is not None and self.lost_ms > time_ms - WINDOWS_MS[k]:
-                events, logins, failures, payments, claims, amount, largest = bucket.sums(time_ms)
-                values[k], values[n + k] = logins, failures
-                values[2 * n + k], values[3 * n + k] = payments, amount
-                if k in LONG:
-                    values[4 * n + k - LONG[0]] = largest
-                    values[4 * n + len(LONG) + k - LONG[0]] = amount / payments if payments else None
-                if k in CLAIMS:
-                    values[_CLAIM_COUNTS + CLAIMS.index(k)] = claims
-                if WINDOWS_MS[k] == LONGEST_MS:
-                    values[_EVENT_COUNT] = events
 
     def _rewind_peaks(self, end: int) -> None:
         """The peaks of the points before position `end`, after those from there on are gone."""
@@ -356,20 +310,3 @@ class History:
         for at, amount in reversed(back):
             peaks.append(at)
             self.peak_amounts.append(amount)
-
-    def _recount_session(self) -> None:
-        """The sums of the newest point's session, from the points."""
-        points = self.points
-        n, times, kinds = len(points), points.times, points.kinds
-        first = n
-        while first and (first == n or times[first] - times[first - 1] < self.gap_ms):
-            first -= 1
-        failures, payments = kinds.count(LOGIN_FAILURE, first), kinds.count(PAYMENT, first)
-        self.session = SessionSoFar(
-            times[first] if n else NEVER_MS,
-            n - first,
-            failures + kinds.count(LOGIN_SUCCESS, first),
-            failures,
-            payments,
-            points.total - points.spent[first] if n else 0,
-        )

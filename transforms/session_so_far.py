@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from transforms.points import LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT, Point
+from transforms.points import LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT, Point, Points
 
 NEVER_MS: Final = -(1 << 62)
 """Before any event."""
@@ -34,3 +34,20 @@ class SessionSoFar:
         elif point.kind <= LOGIN_SUCCESS:
             self.login_count += 1
             self.failure_count += point.kind == LOGIN_FAILURE
+
+
+def newest_session(points: Points, gap_ms: int) -> SessionSoFar:
+    """The sums of the session of the newest point, read off the points."""
+    n, times, kinds = len(points), points.times, points.kinds
+    first = n
+    while first and (first == n or times[first] - times[first - 1] < gap_ms):
+        first -= 1
+    failures, payments = kinds.count(LOGIN_FAILURE, first), kinds.count(PAYMENT, first)
+    return SessionSoFar(
+        times[first] if n else NEVER_MS,
+        n - first,
+        failures + kinds.count(LOGIN_SUCCESS, first),
+        failures,
+        payments,
+        points.total - points.spent[first] if n else 0,
+    )

@@ -16,12 +16,13 @@ import msgspec
 
 from transforms import state_codec_v2
 from transforms.buckets import Buckets
-from transforms.history import WINDOWS_MS, History
+from transforms.history import History
 from transforms.points import KEY_BYTES, Place
 from transforms.session_so_far import SessionSoFar
 from transforms.sessions import Session
 from transforms.state_packing import pack_state, unpack_state
 from transforms.user_state import UserState
+from transforms.window_buckets import WINDOWS_MS
 
 VERSION = 3
 """Format 2 is read too; format 1, that of 0.1.0, is not."""

@@ -15,12 +15,13 @@ import numpy as np
 
 from transforms.bucket_rows import beyond_points, with_points
 from transforms.buckets import FIELDS
-from transforms.history import WINDOWS_MS, History
+from transforms.history import History
 from transforms.points import DIMENSIONS, LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT, Points
 from transforms.prefix_codes import Ints
 from transforms.session_so_far import NEVER_MS, SessionSoFar
 from transforms.state_columns import Columns, Packed, guessed, pack_columns, unpack_columns
 from transforms.user_state import UserState
+from transforms.window_buckets import WINDOWS_MS
 
 _DEGREE: Final = 1_000_000
 """Degrees come with so many decimals at most, as a rule, and an integer is shorter than a double."""
