@@ -34,7 +34,7 @@ class Mutation(NamedTuple):
 
 AGGREGATION, HYBRID, SESSIONS = "transforms/aggregation.py", "transforms/hybrid.py", "transforms/sessions.py"
 HISTORY, POINTS, CODEC = "transforms/history.py", "transforms/points.py", "transforms/state_codec.py"
-RECENCY = "transforms/recency.py"
+RECENCY, WINDOWS = "transforms/recency.py", "transforms/window_buckets.py"
 CASES, FINDINGS = "transforms/cases.py", "transforms/case_findings.py"
 
 MUTATIONS = (
@@ -88,7 +88,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the 30 days are 29",
-        HISTORY,
+        WINDOWS,
         "LONGEST_MS: Final = WINDOWS_MS[-1]",
         "LONGEST_MS: Final = WINDOWS_MS[-1] - 86_400_000",
     ),
