@@ -25,7 +25,7 @@ from messages import (
 
 from transforms.events import Claim, DeadLetter, Envelope, Label, Login, Payment, Reason, Signup, event_type
 from transforms.parsing import Limits, decode_accepted, parse
-from transforms.wire import wires
+from transforms.wire import wire
 
 
 def accepted(payload: bytes, limits: Limits = Limits()) -> Envelope:
@@ -632,7 +632,7 @@ def test_each_field_changes_the_digest(event: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("limits", [None, Limits()])
 def test_what_is_decoded_has_the_fields_of_the_event_in_their_order(limits: Limits | None) -> None:
-    for decoded, event in wires[limits].events.items():
+    for decoded, event in wire(limits).events.items():
         names = [name.replace("event_time", "event_time_ms") for name in decoded.__struct_fields__]
 
         assert names == list(event.__struct_fields__)
@@ -684,7 +684,7 @@ def test_what_was_never_accepted_is_an_error_to_decode_again(payload: bytes) -> 
 
 @pytest.mark.parametrize("event", [LOGIN, PAYMENT])
 def test_parsing_costs_little_more_than_reading_json(event: dict[str, Any]) -> None:
-    """By the fastest of many rounds taken in turn; `bench/parsing.py` measures 1.3 times."""
+    """By the fastest of many rounds taken in turn; `bench/parsing.py` measures 1.0 to 1.1 times."""
     payload = with_fields(LOGIN | event)
     to_parse, best = message(payload), [float("inf")] * 2
     for _ in range(60):
@@ -695,4 +695,4 @@ def test_parsing_costs_little_more_than_reading_json(event: dict[str, Any]) -> N
             best[i] = min(best[i], time.perf_counter() - start)
 
     assert isinstance(parse(to_parse), Envelope)
-    assert best[0] < 2.5 * best[1]
+    assert best[0] < 2 * best[1]

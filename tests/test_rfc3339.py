@@ -61,6 +61,7 @@ def test_spellings_of_the_same_instant(text: str, same_as: str) -> None:
         ("2026-13-01T12:34:56Z", "no day and time"),
         ("0000-01-01T12:34:56Z", "no day and time"),
         ("2026-03-01T24:00:00Z", "no day and time"),
+        ("2026-03-01T12:34:56.7Z\0Z", "neither Z nor"),
         ("2026-03-01T12:60:00Z", "no day and time"),
         ("2026-03-01T12:34:61Z", "no seconds"),
         ("2026-03-01T12:34:5", "no seconds"),

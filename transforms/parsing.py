@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import struct
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import astuple
@@ -26,20 +26,20 @@ from transforms.events import (
     Reason,
 )
 from transforms.rejection import RejectionError, wrong_value
-from transforms.wire import FIRST_MS, LAST_MS, Limits, Wire, wires
+from transforms.wire import FIRST_MS, LAST_MS, Limits, Wire, known_wires, wire
 
 __all__ = ["DEFAULT_LIMITS", "Limits", "decode_accepted", "parse"]
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS: Final = Limits()
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
-_decode_any = msgspec.json.Decoder().decode
-_new_hash = blake2b(digest_size=8).copy
-_unpack_digest = struct.Struct("<Q").unpack
-_BACKSLASH = 0x5C
-_DELETE = 0x7F
-_inet_pton = socket.inet_pton
-_AF_INET = socket.AF_INET
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
+_decode_any: Final = msgspec.json.Decoder().decode
+_new_hash: Final = blake2b(digest_size=8).copy
+_unpack_digest: Final = struct.Struct("<Q").unpack
+_BACKSLASH: Final = 0x5C
+_DELETE: Final = 0x7F
+_inet_pton: Final = socket.inet_pton
+_AF_INET: Final = socket.AF_INET
 
 
 def parse(message: Message, limits: Limits = DEFAULT_LIMITS) -> Envelope | DeadLetter:
@@ -63,7 +63,7 @@ def parse(message: Message, limits: Limits = DEFAULT_LIMITS) -> Envelope | DeadL
     payload = message.payload
     if not 0 < len(payload) <= limits.max_message_bytes:
         return rejection.dead_letter(message, _wrong_size(payload, limits), limits)
-    types = wires[limits]
+    types = known_wires.get(limits) or wire(limits)
     try:
         decoded = types.decode(payload)
         event_time_ms = _normalize(decoded, types)
@@ -105,7 +105,7 @@ def decode_accepted(payload: bytes) -> Event:
     Raises:
       ValueError: the payload was never accepted.
     """
-    types = wires[None]
+    types = known_wires.get(None) or wire(None)
     try:
         decoded = types.decode(payload)
         _normalize(decoded, types)
