@@ -10,7 +10,7 @@ import os
 import platform
 from pathlib import Path
 
-from bench import aggregation, backfill, entities, state_size, stateful_step
+from bench import aggregation, backfill, entities, parsing, state_size, stateful_step
 from transforms.features import FEATURES
 
 README = Path(__file__).parents[1] / "README.md"
@@ -24,7 +24,14 @@ def main() -> None:
     steps = stateful_step.main()
     batch = backfill.main()
     keys = entities.main()
+    messages = parsing.main()
     rows = [
+        *(
+            (f"parsing {name}, {how}", f"{ours:.1f} µs, {ours / floor:.2f}× `json.loads`", "< 5 µs")
+            for how, found in messages.items()
+            for name, (ours, floor) in found["parsing"].items()
+            if name.startswith(("payments", "logins"))
+        ),
         *(
             (
                 f"the aggregation alone, all {len(FEATURES)} features, one core, {how}",
