@@ -6,7 +6,6 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from tests.state_facts import START_MS, facts
 from tests.strategies import DAY_MS, laws
 from transforms import state_codec
 from transforms.aggregation import Aggregation, AggregationConfig
+from transforms.bit_columns import bit_lengths, from_low_bits, low_bits
 from transforms.history import History
 from transforms.points import (
     CLAIM,
@@ -27,9 +27,6 @@ from transforms.points import (
     SIGNUP,
     Point,
 )
-from transforms.prefix_codes import LONGEST, PrefixCodes, bit_lengths, from_low_bits, low_bits, pack, read_windows
-from transforms.prefix_codes import unpack as unpack_bits
-from transforms.state_words import AMOUNTS, GAPS, POINTS, SUMS
 from transforms.user_state import UserState
 
 GAP_MS = 300_000
@@ -171,37 +168,13 @@ def test_a_month_of_a_typical_user_fits() -> None:
     assert max(idle) <= 1_700
 
 
-codes = st.sampled_from((POINTS, GAPS, AMOUNTS, SUMS))
-
-
-@laws()
-@given(code=codes, data=st.data())
-def test_words_are_read_as_they_were_written(code: PrefixCodes, data: st.DataObject) -> None:
-    contexts, symbols = code.shape
-    drawn = data.draw(st.lists(st.tuples(st.integers(0, contexts - 1), st.integers(0, symbols - 1)), max_size=300))
-    columns = np.array(drawn, np.int64).reshape(-1, 2).T
-    words, widths = code.words(*columns)
-    assert widths.max(initial=0) <= LONGEST
-    read, at = code.read(read_windows(pack(words, widths)), 0, columns[0])
-    assert read.tolist() == columns[1].tolist()
-    assert at == widths.sum()
-
-
 @laws()
 @given(numbers=st.lists(st.one_of(st.integers(0, 5), st.integers(0, (1 << 63) - 1), st.just((1 << 53) + 1))))
 def test_numbers_of_any_size_come_back_from_their_bits(numbers: list[int]) -> None:
     column = np.array(numbers, np.int64)
     lengths = bit_lengths(column)
     assert lengths.tolist() == [n.bit_length() for n in numbers]
-    low, widths = low_bits(column, lengths)
-    packed = pack(low, widths)
-    bits = np.unpackbits(np.frombuffer(packed, np.uint8))
-    unpacked, at = unpack_bits(bits, 0, widths)
-    assert from_low_bits(unpacked, lengths).tolist() == numbers
-    assert len(packed) == -(-at // 8)
-
-
-def test_words_that_do_not_fill_their_code_are_refused() -> None:
-    with pytest.raises(ValueError, match="12 take 24576, not 32768, of the windows"):
-        PrefixCodes("12")
-    assert PrefixCodes("122").shape == (1, 3)
+    data = low_bits(column, lengths)
+    came_back, size = from_low_bits(data + b"more", lengths)
+    assert came_back.tolist() == numbers
+    assert size == len(data)

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from transforms.bit_columns import Ints
 from transforms.buckets import (
     AMOUNT_MINOR,
     CLAIMS,
@@ -20,12 +21,10 @@ from transforms.buckets import (
     Buckets,
 )
 from transforms.points import CLAIM, LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT, SIGNUP
-from transforms.prefix_codes import Ints
-from transforms.state_words import KINDS
 
 _COUNTS: Final = [LOGINS, PAYMENTS, CLAIMS]
 """In a row the first field is the events that these don't count, which are few."""
-_ADDED: Final = np.zeros((KINDS, FIELDS), np.int64)
+_ADDED: Final = np.zeros((CLAIM + 1, FIELDS), np.int64)
 _ADDED[LOGIN_FAILURE, [LOGINS, FAILURES]] = 1
 _ADDED[LOGIN_SUCCESS, LOGINS] = 1
 _ADDED[PAYMENT, PAYMENTS] = 1

@@ -13,13 +13,13 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from transforms.bit_columns import Ints
 from transforms.bucket_rows import beyond_points, with_points
 from transforms.buckets import FIELDS
 from transforms.history import History
 from transforms.points import DIMENSIONS, LOGIN_FAILURE, LOGIN_SUCCESS, PAYMENT, Points
-from transforms.prefix_codes import Ints
 from transforms.session_so_far import NEVER_MS, SessionSoFar
-from transforms.state_columns import Columns, Packed, guessed, pack_columns, unpack_columns
+from transforms.state_columns import Columns, guessed, pack_columns, unpack_columns
 from transforms.user_state import UserState
 from transforms.window_buckets import WINDOWS_MS
 
@@ -38,9 +38,7 @@ class _Idle(msgspec.Struct, array_like=True, gc=False):
     version: int
     closed_through_ms: int
     points: int
-    mean_bits: int
     columns: bytes
-    repeated: int = 0
     place: tuple[int | float, int | float, int] | None = None
     timer_ms: int | None = None
     lost_ms: int | None = None
@@ -67,16 +65,13 @@ def pack_state(state: UserState) -> bytes | None:
     if (found := columns_of(history)) is None:
         return None
     columns, buckets = found
-    packed = pack_columns(columns)
     login = points.kinds.rfind(LOGIN_SUCCESS)
     fields = [
         newest_ms,
         state.version - newest_ms,
         state.closed_through_ms - newest_ms,
-        packed.points,
-        packed.mean_bits,
-        packed.data,
-        packed.repeated,
+        len(points),
+        pack_columns(columns),
         _pack_place(points, newest_ms),
         _less(state.timer_ms, newest_ms),
         None if history.lost_ms == NEVER_MS else history.lost_ms - newest_ms,
@@ -110,7 +105,7 @@ def unpack_state(data: bytes | memoryview, gap_ms: int, max_points: int) -> User
     history = state.history
     points = history.points
     rows = sum(b[1] for b in packed.buckets or () if b is not None)
-    columns = unpack_columns(Packed(packed.columns, packed.points, packed.repeated, rows, packed.mean_bits))
+    columns = unpack_columns(packed.columns, packed.points, rows)
     if packed.points:
         _fill(history, columns, newest_ms + packed.last_point_ms, packed.buckets or [])
     login = points.kinds.rfind(LOGIN_SUCCESS)
