@@ -1,9 +1,9 @@
 """The whole stateful step (decode state, aggregate, encode, timers) over Beam's own floor, and by length of session.
 
 The floor is the least that such a step can do on Beam: one read-modify-write cell read and written, one blind add to
-a bag, one event-time timer. Source, runner and data are the same and run in turn. Whole runs are compared, and the steps
-alone, where the time of the source is taken off both. The floor is measured as Beam comes, and with the default of
-objsize that `transforms` sets (docs/decisions/state-cache.md), as Beam's cache of state is most of it otherwise.
+a bag, one event-time timer. Source, runner and data are the same and run in turn. Whole runs are compared, and the
+steps alone, where the time of the source is taken off both. The floor is measured as Beam comes, and with the default
+of objsize that `transforms` sets (docs/decisions/state-cache.md), as Beam's cache of state is most of it otherwise.
 
 Measured compiled to C, as `make setup` does where there is a C compiler, and interpreted.
 
