@@ -64,7 +64,7 @@ lint: .venv/.done ## lint the code and check its format
 types: .venv/.done ## check types, strictly for transforms/
 	$(BIN)/mypy transforms fraud_pipeline
 
-laws: .venv/.compiled ## 10,000 cases for each law of the aggregation (hours)
+laws: .venv/.compiled ## 10,000 cases for each law of the aggregation (half an hour on two cores)
 	LAWS_EXAMPLES=10000 $(PYTEST) tests/test_laws.py -n 2 --timeout 0
 
 bench: .venv/.done ## measure, and write the table of the README
