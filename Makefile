@@ -27,11 +27,11 @@ setup: .venv/.compiled ## make the environment from the locked versions
 
 # The same sources run twice as fast as C. Where they can't be compiled they run as they are.
 .venv/.compiled: .venv/.done $(COMPILED)
-	@mkdir -p build; rm -f transforms/*.so *__mypyc*.so
+	@mkdir -p build; rm -f transforms/*.so
 	@if [ -e .venv/.uncompiled ]; then :; \
 	elif ! command -v cc >/dev/null; then echo "no C compiler (cc): the aggregation runs uncompiled, at half the speed"; \
 	else echo "compiling the aggregation (once, 20 seconds)"; FRAUD_PIPELINE_COMPILE=1 $(BIN)/python setup.py --quiet \
-	  build_ext --inplace >build/compile.log 2>&1 && touch *__mypyc*.so || { rm -f transforms/*.so *__mypyc*.so; \
+	  build_ext --inplace >build/compile.log 2>&1 && touch transforms/*.so || { rm -f transforms/*.so; \
 	  echo "it can't be compiled here (build/compile.log): the aggregation runs uncompiled, at half the speed"; }; fi
 	@touch $@
 
@@ -41,7 +41,7 @@ compile: .venv/.done ## compile the aggregation to C again, as setup does where 
 
 uncompile: .venv/.done ## run the aggregation's sources from now on, to work on them
 	@touch .venv/.uncompiled
-	@rm -f transforms/*.so *__mypyc*.so
+	@rm -f transforms/*.so
 
 demo: .venv/.compiled ## simulate a day of traffic, run the job on it, show what it caught
 	$(BIN)/fraud-pipeline demo
@@ -80,4 +80,4 @@ lock: .venv/.done ## lock the newest versions that setup.py allows
 	  --extra bench --constraint requirements/dev.lock -o requirements/bench.lock
 
 clean: ## remove the environments and what the demos wrote
-	rm -rf .venv .venv-bigquery out build *.egg-info transforms/*.so *__mypyc*.so
+	rm -rf .venv .venv-bigquery out build *.egg-info transforms/*.so

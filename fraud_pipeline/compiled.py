@@ -12,13 +12,11 @@ def stale(root: Path = ROOT) -> str | None:
 
     Only a checkout is looked at: in an installed package times of files mean nothing.
     """
-    libraries = list(root.glob("*__mypyc*.so"))
-    if not libraries or not (root / "setup.py").exists():
+    if not (root / "setup.py").exists():
         return None
-    compiled_at = min(library.stat().st_mtime for library in libraries)
     for module in sorted((root / "transforms").glob("*.so")):
         source = module.with_name(module.name.partition(".")[0] + ".py")
-        if source.stat().st_mtime > compiled_at:
+        if source.exists() and source.stat().st_mtime > module.stat().st_mtime:
             return (
                 f"transforms/{source.name} is newer than its compiled form, which is what runs: "
                 "`make compile` compiles it again, `make uncompile` runs the sources"

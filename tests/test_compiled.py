@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,9 @@ def test_the_other_form_passes_the_aggregations_tests(tmp_path: Path) -> None:
 def test_compiled_modules_older_than_their_sources_are_named(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     (checkout / "transforms").mkdir(parents=True)
-    library, source, module = (
-        checkout / "0123__mypyc.cpython-311-x86_64-linux-gnu.so",
-        checkout / "transforms" / "history.py",
-        checkout / "transforms" / "history.cpython-311-x86_64-linux-gnu.so",
-    )
-    for path, time in ((source, 1_000), (module, 900), (library, 2_000), (checkout / "setup.py", 3_000)):
+    source, module = checkout / "transforms/history.py", checkout / "transforms/history.cpython-311-x86_64-linux-gnu.so"
+    shared = checkout / "transforms/compiled__mypyc.cpython-311-x86_64-linux-gnu.so"
+    for path, time in ((source, 1_000), (module, 2_000), (shared, 2_000), (checkout / "setup.py", 3_000)):
         path.touch()
         os.utime(path, (time, time))
     assert compiled.stale(checkout) is None
@@ -42,8 +40,22 @@ def test_compiled_modules_older_than_their_sources_are_named(tmp_path: Path) -> 
     told = compiled.stale(checkout)
     assert told is not None
     assert told.startswith("transforms/history.py is newer")
+    module.unlink()
+    assert compiled.stale(checkout) is None, "it isn't compiled"
+    module.touch()
+    os.utime(module, (2_000, 2_000))
     (checkout / "setup.py").unlink()
     assert compiled.stale(checkout) is None, "an installed package"
-    shutil.copy(source, checkout / "setup.py")
-    library.unlink()
-    assert compiled.stale(checkout) is None, "nothing is compiled"
+
+
+def test_modules_are_found_from_anywhere_compiled_or_not() -> None:
+    """As the installed command finds them: without the checkout on Python's path."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", "import transforms.aggregation as a, transforms.parsing; print(a.__file__)"],
+        cwd="/",
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(".so") is IS_COMPILED
