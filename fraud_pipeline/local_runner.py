@@ -39,19 +39,21 @@ def install() -> bool:
         return True
     core.get_function_args_defaults = _by_function(core.get_function_args_defaults)
     specs = _by_class(userstate.get_dofn_specs)
-    for module in (userstate, transform_evaluator):
-        module.get_dofn_specs = specs  # type: ignore[attr-defined]
+    # Beam's own names, replaced on purpose: to a type checker these are any object.
+    evaluators: Any = transform_evaluator
+    driver: Any = trigger.GeneralTriggerDriver
+    after_watermark: Any = trigger.AfterWatermark
+    tag: Any = trigger._CombiningValueStateTag
+    unmerged_state: Any = trigger.InMemoryUnmergedState
+    parallel: Any = executor._ExecutorServiceParallelExecutor
+    userstate.get_dofn_specs = evaluators.get_dofn_specs = specs
     userstate.validate_stateful_dofn = _by_class(userstate.validate_stateful_dofn)
-    transform_evaluator.pickler = _Pickler()  # type: ignore[assignment]
-    trigger.GeneralTriggerDriver._output = _releasing(  # type: ignore[method-assign]
-        trigger.GeneralTriggerDriver._output
-    )
-    trigger.AfterWatermark.on_merge = _anew(trigger.AfterWatermark.on_merge)  # type: ignore[method-assign]
-    tag = trigger._CombiningValueStateTag
-    tag.without_extraction = _by_combiner(tag.without_extraction)  # type: ignore[method-assign]
-    trigger.InMemoryUnmergedState.copy = _copied  # type: ignore[method-assign]
-    parallel = executor._ExecutorServiceParallelExecutor
-    parallel.schedule_consumers = _unless_empty(parallel.schedule_consumers)  # type: ignore[method-assign]
+    evaluators.pickler = _Pickler()
+    driver._output = _releasing(driver._output)
+    after_watermark.on_merge = _anew(after_watermark.on_merge)
+    tag.without_extraction = _by_combiner(tag.without_extraction)
+    unmerged_state.copy = _copied
+    parallel.schedule_consumers = _unless_empty(parallel.schedule_consumers)
     return True
 
 

@@ -41,11 +41,15 @@ def install() -> bool:
         return False
     if EvaluationContext._initialize_keyed_states is _initialize_keyed_states:
         return True
-    EvaluationContext._initialize_keyed_states = _initialize_keyed_states  # type: ignore[method-assign]
-    EvaluationContext.handle_result = _states_first(EvaluationContext.handle_result)  # type: ignore[method-assign]
-    _TransformWatermarks.extract_transform_timers = _extract_transform_timers  # type: ignore[method-assign]
-    _TransformWatermarks.refresh = _held_by_timers(_TransformWatermarks.refresh)  # type: ignore[method-assign]
-    InMemoryUnmergedState.copy = _copy  # type: ignore[method-assign]
+    # Beam's own methods, replaced on purpose: to a type checker these are any object.
+    context: Any = EvaluationContext
+    watermarks: Any = _TransformWatermarks
+    unmerged_state: Any = InMemoryUnmergedState
+    context._initialize_keyed_states = _initialize_keyed_states
+    context.handle_result = _states_first(context.handle_result)
+    watermarks.extract_transform_timers = _extract_transform_timers
+    watermarks.refresh = _held_by_timers(watermarks.refresh)
+    unmerged_state.copy = _copy
     return True
 
 
