@@ -14,8 +14,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 540
-
-
 HAS_COMPILER = shutil.which("cc") is not None
 
 
